@@ -5,19 +5,15 @@ import json
 import socket
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from coved.api import connection, http, json_body
 from coved.api.http import Request, Response, json_response
 from coved.errors import InvalidParameter
+from open_descriptors import open_descriptors
 from served import Served
 from test_connection import ask, get, post, receive_all, receive_until
-
-
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def settled(wanted: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
@@ -29,6 +28,7 @@ from coved.grpc.client import Channel
 from coved.grpc.connection import STREAM_WINDOW
 from coved.grpc.server import Services
 from coved.grpc.status import Code, GrpcError
+from open_descriptors import open_descriptors
 
 FILE = Packet(PACKET_STAT, stat=Stat("f", 0o644, size=1, mod_time=1))
 END = Packet(PACKET_STAT)
@@ -81,7 +81,7 @@ async def with_peer(handler: Says, body: Callable[[Call[Packet, Packet]], Corout
 def receive(tmp_path: Path, handler: Says) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "spare").mkdir()
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = open_descriptors()
 
     async def body(call: Call[Packet, Packet]) -> None:
         await diffcopy.receive(call, tmp_path / "tree", tmp_path / "spare", lambda _: None)
@@ -89,7 +89,7 @@ def receive(tmp_path: Path, handler: Says) -> None:
     try:
         asyncio.run(with_peer(handler, body))
     finally:
-        assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+        assert open_descriptors() == before
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from cove.forward import docker_socket
 from cove.forward.docker_socket import DockerSocket, EngineDoor
 from cove.local.sockets import listen
 from cove.transport.base import Stream
+from open_descriptors import open_descriptors
 
 
 @pytest.fixture
@@ -384,7 +385,7 @@ def test_threads_and_descriptors_end_with_their_connections(way: Any, door: Any,
     deadline = time.monotonic() + 10
 
     def counts() -> tuple[int, int]:
-        return threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
+        return threading.active_count(), open_descriptors()
 
     before = counts()
     for _ in range(20):

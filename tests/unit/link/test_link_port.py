@@ -11,6 +11,7 @@ import pytest
 from coved.link.port import EdgePort, read_boot_id
 from coved.link.protocol import encode
 from coved.link.unsent import MAX_UNSENT
+from open_descriptors import open_descriptors
 from virtio import HostEnd
 
 
@@ -32,7 +33,7 @@ def with_port(scenario: Callable[[HostEnd, EdgePort, list[bytes], asyncio.Event]
 
 
 def descriptors() -> int:
-    return len([*Path("/proc/self/fd").iterdir()])
+    return open_descriptors()
 
 
 async def until(holds: Callable[[], bool]) -> None:

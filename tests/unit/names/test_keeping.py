@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 
 import pytest
 from coved.names.keeping import Keeper
+from open_descriptors import open_descriptors
 
 
 def bound() -> tuple[socket.socket, int]:
@@ -72,13 +72,13 @@ def test_what_is_let_go_of_is_closed_and_nothing_else() -> None:
 @pytest.mark.root
 def test_a_thousand_are_kept() -> None:
     keeper = Keeper()
-    before = len([*Path("/proc/self/fd").iterdir()])
+    before = open_descriptors()
     for number in range(1500):
         pair = [bound()[0], bound()[0]]
         keeper.put(f"{number:064x}", pair)
         for one in pair:
             one.close()
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    assert open_descriptors() == before
     kept = keeper.take()
     assert len(kept) == 1500
     assert all(len(sockets) == 2 for sockets in kept.values())

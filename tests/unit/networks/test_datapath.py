@@ -28,6 +28,7 @@ from coved.networks.model import Endpoint
 from coved.networks.nftables import FirewallError, Nftables
 from coved.networks.rtnetlink import LOOPBACK_INDEX, Netlink, NetlinkError, add_bridge, delete_link, set_up
 from coved.networks.subdevices import GONE
+from open_descriptors import open_descriptors
 
 pytestmark = pytest.mark.root
 
@@ -175,10 +176,10 @@ def test_a_namespace_that_was_made_ahead_is_as_good_and_used_once(lab: Lab) -> N
     net = network(1)
     datapath = lab.datapath()
     lab.run(datapath.start, [net], {}, [])
-    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    descriptors = open_descriptors()
     lab.run(datapath.prepare)
     lab.run(datapath.prepare)  # one is enough
-    assert len(os.listdir("/proc/self/fd")) == descriptors + 3  # noqa: PTH208 - itself, a socket and a switch in it
+    assert open_descriptors() == descriptors + 3  # itself, a socket and a switch in it
     assert datapath._spare is not None
     made = os.fstat(datapath._spare.fd).st_ino
     alone = opened(lab, datapath, "none", [], [])
@@ -186,7 +187,7 @@ def test_a_namespace_that_was_made_ahead_is_as_good_and_used_once(lab: Lab) -> N
     second = opened(lab, datapath, "c2", [(net, endpoint(net, 3))], [])
     assert first.stat().st_ino == made
     assert len({path.stat().st_ino for path in (alone, first, second)}) == 3
-    assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
+    assert open_descriptors() == descriptors
     with tcp_server(first, 80, b"first"):
         assert within(second, lambda: fetch("10.201.0.2", 80)) == "first 10.201.0.3"
     for path in (alone, first):

@@ -25,6 +25,7 @@ from cove.share.ninep.pretender import PRETENDER_UID
 from cove.share.ninep.tree import Tree
 from cove.share.ninep.wire import KNOWN, MARK, T
 from ninep_client import NONE, O_RDWR, O_TRUNC, O_WRONLY, Client, RefusedError, connected, serving, text
+from open_descriptors import open_descriptors
 
 SECRET = b"not for the guest"
 
@@ -303,7 +304,7 @@ def test_descriptors_of_directories_are_bounded(root: Path, monkeypatch: pytest.
 
 
 def descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+    return open_descriptors()
 
 
 @contextlib.contextmanager
