@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -130,3 +131,216 @@ def test_a_pod_shares_network_volumes_and_settings(play: Play, docker_client: An
     ended = play(POD, "--down")
     assert ended.returncode == 0
     assert left(docker_client) == ["kp-data"]
+
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: hello}
+spec:
+  type: NodePort
+  selector: {app: hello}
+  ports: [{port: 80, targetPort: web, nodePort: 30080}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: hello}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: hello}}
+  template:
+    metadata: {labels: {app: hello}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: web
+        image: busybox
+        command: [sh, -c, "mkdir /www; hostname > /www/index.html; exec httpd -f -p 8080 -h /www"]
+        ports: [{name: web, containerPort: 8080}]
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: ask}
+spec:
+  completions: 2
+  parallelism: 2
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: ask
+        image: busybox
+        command:
+        - sh
+        - -c
+        - |
+          for name in hello hello.default.svc.cluster.local; do
+            until wget -q -O - http://$name; do sleep 0.2; done
+          done
+          nslookup hello | grep -c 'Address.*172\\|Address.*192\\|Address.*10\\.'
+"""
+
+
+def test_a_service_is_a_name_and_a_port_and_a_job_runs_to_its_end(play: Play, docker_client: Any) -> None:
+    done = play(SERVICE, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (job,) = told["jobs"]
+    assert (job["done"], job["succeeded"], job["failures"]) == (True, 2, 0)
+    assert "leads to pod hello-1 alone, not to hello-2" in done.stderr
+    ports = {pod["name"]: pod["ports"] for pod in told["pods"]}
+    assert [each["port"] for each in ports["hello-1"]] == ["8080/tcp"]
+    assert ports["hello-1"][0]["address"].endswith(":30080") and ports["hello-2"] == []
+    said = docker_client.containers.get("ask-1-ask").logs().decode().splitlines()
+    assert {*said[:2]} <= {"hello-1", "hello-2"}
+    # The pods of a job have ended, and are still there to be looked at; the others go on.
+    states = {each.name: each.status for each in docker_client.containers.list(all=True)}
+    assert states["ask-1"] == states["ask-2-ask"] == "exited"
+    assert states["hello-1-web"] == states["hello-2"] == "running"
+
+    again = play(SERVICE)
+    assert again.returncode == 1 and "the play kp is there already, with 4 pods" in again.stderr
+    before = docker_client.containers.get("hello-1").id
+    assert play(SERVICE, "--replace", "--quiet").returncode == 0
+    assert docker_client.containers.get("hello-1").id != before
+    assert play(SERVICE, "--down").returncode == 0
+    assert left(docker_client) == []
+
+
+FAILING = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: fails}
+spec:
+  backoffLimit: 1
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: it, image: busybox, command: [sh, -c, "echo oh no; exit 3"]}]
+"""
+
+
+def test_a_job_that_fails_too_often_is_told_with_its_status(play: Play) -> None:
+    done = play(FAILING, "--json")
+    assert done.returncode == 1
+    (job,) = json.loads(done.stdout)["jobs"]
+    assert (job["done"], job["succeeded"], job["failures"], job["exit_code"]) == (False, 0, 2, 3)
+    assert "fails-1-it ended with status 3; its last words:\noh no\n" in done.stderr
+
+
+ODD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: odd}
+spec:
+  restartPolicy: Never
+  shareProcessNamespace: true
+  terminationGracePeriodSeconds: 0
+  initContainers:
+  - name: beside
+    image: busybox
+    restartPolicy: Always
+    command: [sh, -c, "sleep 1; touch /fast/ready; sleep 3600"]
+    startupProbe: {exec: {command: [test, -e, /fast/ready]}, periodSeconds: 1, failureThreshold: 60}
+    volumeMounts: [{name: fast, mountPath: /fast}]
+  containers:
+  - name: main
+    image: busybox
+    args: [sh, -c, "test -e /fast/ready && pidof sleep && id -u && grep Cap /proc/self/status && exec sleep 3600"]
+    securityContext: {runAsUser: 1234, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+    volumeMounts:
+    - {name: fast, mountPath: /fast}
+    - {name: disk, mountPath: /disk, subPath: a/b}
+  volumes:
+  - {name: fast, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+  - {name: disk, emptyDir: {}}
+"""
+
+
+def test_a_sidecar_is_waited_for_until_it_has_started(play: Play, docker_client: Any) -> None:
+    done = play(ODD)
+    assert done.returncode == 0, done.stderr
+    in_container(docker_client, "odd-main", "touch", "/disk/mine")
+    assert "tmpfs" in in_container(docker_client, "odd-main", "grep", " /fast ", "/proc/mounts")
+    assert in_container(docker_client, "odd", "ls", "/volumes/disk/a/b") == "mine\n"
+    said = docker_client.containers.get("odd-main").logs().decode()
+    assert "1234" in said and "CapEff:\t0000000000000000" in said
+    assert play(ODD, "--down").returncode == 0 and left(docker_client) == []
+
+
+INIT = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: kp-new}
+spec: {}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: never}
+spec:
+  restartPolicy: Never
+  initContainers: [{name: init, image: busybox, command: [sh, -c, "echo I cannot; exit 4"]}]
+  containers: [{name: main, image: busybox}]
+"""
+
+
+def test_an_init_container_that_fails_leaves_nothing(play: Play, docker_client: Any) -> None:
+    done = play(INIT)
+    assert done.returncode == 1
+    assert "init container init of pod never ended with status 4; its last words:\ncove: I cannot" in done.stderr
+    assert left(docker_client) == []
+
+
+def test_what_is_interrupted_leaves_nothing(engine: Any, docker_client: Any, tmp_path: Path) -> None:
+    file = tmp_path / "kp.yaml"
+    file.write_text(INIT.replace("echo I cannot; exit 4", "sleep 3600").replace("{name: never}", "{name: slow}"))
+    environment = {**os.environ, "COVE_HOST": engine.url}
+    words = [sys.executable, "-m", "cove", "kube", "play", str(file)]
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        for event in docker_client.events(decode=True, since=0, filters={"container": "slow-init", "event": "start"}):
+            assert event["Action"] == "start"
+            break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130, errors
+    assert left(docker_client) == []
+
+
+def test_a_hosts_path_of_another_kind_is_refused(play: Play, docker_client: Any, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("")
+    text = f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: host}}
+spec:
+  containers: [{{name: main, image: busybox, volumeMounts: [{{name: it, mountPath: /it}}]}}]
+  volumes: [{{name: it, hostPath: {{path: {tmp_path}/there, type: Directory}}}}]
+"""
+    done = play(text)
+    assert (
+        done.returncode == 1
+        and f"kp.yaml:7: Pod host: spec.volumes[0].hostPath: {tmp_path}/there is no Directory" in done.stderr
+    )
+    assert left(docker_client) == []
+    assert play(text.replace("Directory", "File"), "--start=false").returncode == 0
+    assert {each.status for each in docker_client.containers.list(all=True, filters={"name": "^host"})} == {"created"}
+
+
+def test_what_is_not_supported_is_named_before_anything_is_made(play: Play, docker_client: Any) -> None:
+    text = POD.replace("kind: Pod\n", "kind: Pod\nspecial: 1\n").replace(
+        "  terminationGrace", "  runtimeClassName: x\n  terminationGrace"
+    )
+    done = play(text)
+    assert done.returncode == 1 and left(docker_client) == []
+    assert "Pod web: special is not supported" in done.stderr
+    assert "Pod web: spec.runtimeClassName is not supported" in done.stderr
+    assert play(text, "--ignore-unsupported").returncode == 0
+
+
+def test_containers_of_others_are_left_alone(play: Play, docker_client: Any, make: Any) -> None:
+    other = make("sleep", "60")
+    other.rename("never-main")
+    done = play(INIT)
+    assert done.returncode == 1 and "there is a container never-main already, which is not of this play" in done.stderr
+    assert docker_client.containers.get("never-main").id == other.id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +12,8 @@ from cove.kube.play.environment import Facts, expanded
 from cove.kube.play.fields import Fields
 from cove.kube.play.plan import POD_IP, ROLE, Body, Container, Published
 from cove.kube.play.services import PROTOCOLS
-from cove.kube.play.storage import Storage, read_quantity
+from cove.kube.play.storage import NAME, Storage, read_quantity
 
-NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 POLICIES = ("Always", "IfNotPresent", "Never")
 RESTARTS = {"Always": "always", "OnFailure": "on-failure", "Never": "no"}
 

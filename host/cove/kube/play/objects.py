@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cove.kube.play import pods, services, storage
-from cove.kube.play.containers import NAME
 from cove.kube.play.documents import Node
 from cove.kube.play.fields import Fields, Reading
 from cove.kube.play.plan import FILE, PLAY, Job, Plan, Pod, Published
 from cove.kube.play.pods import Template, World
-from cove.kube.play.problems import Problems
+from cove.kube.play.problems import ManifestError, Problems
+from cove.kube.play.storage import NAME
 
 MOST_PODS = 100
 CONFIGS = ("ConfigMap", "Secret")
@@ -223,8 +223,6 @@ def _job(each: Object, world: World) -> list[Job]:
 
 def _publish(made: Sequence[Pod], publish: Sequence[str], problems: Problems) -> None:
     """`--publish`: to the pod that says that it has this port, or to the only one."""
-    from cove.kube.play.problems import ManifestError
-
     for text in publish:
         found = _PUBLISH.match(text)
         if found is None or not 0 < int(found["port"]) < 65536 or int(found["host"] or 0) > 65535:

@@ -27,7 +27,7 @@ VOLUMES = "volumes"
 class Entry:
     """A file, or with `data` None a folder, in a volume; `path` is below the root.
 
-    `of_new` names a volume: the entry is made only if this play makes that.
+    `of_new` names a volume: the entry is made only if this play makes that; with `missing`, only if nothing is there.
     """
 
     path: str
@@ -35,6 +35,7 @@ class Entry:
     gid: int = 0
     data: bytes | None = None
     of_new: str = ""
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from cove.kube.play import containers, probes, services
 from cove.kube.play.configs import Configs
-from cove.kube.play.containers import NAME, RESTARTS, Ports, Security, Surroundings
+from cove.kube.play.containers import RESTARTS, Ports, Security, Surroundings
 from cove.kube.play.environment import Facts
 from cove.kube.play.fields import Fields
 from cove.kube.play.plan import OBJECT, POD, ROLE, Body, Pod, Volume
 from cove.kube.play.problems import Place
 from cove.kube.play.services import Service
-from cove.kube.play.storage import Storage
+from cove.kube.play.storage import NAME, Storage
 
 PAUSE = "cove/starter"
 """The image of pods' own containers, which each machine has."""

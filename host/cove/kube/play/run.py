@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from urllib.parse import quote
 from cove.errors import CoveError
 from cove.kube.play import archive, present
 from cove.kube.play.engine import Engine, Refused
-from cove.kube.play.plan import POD_IP, Body, Check, Container, Job, Plan, Pod
+from cove.kube.play.plan import POD_IP, Body, Check, Container, Entry, Job, Plan, Pod
 from cove.kube.play.pods import PAUSE
 
 OTHER_PAUSE = "busybox"
@@ -210,7 +210,8 @@ class Run:
             except BaseException:
                 self._stopping.set()
                 # Ends what the threads wait for; what they make meanwhile goes when they are done.
-                present.remove(self._engine.another(), plan.name, volumes=False, gently=False)
+                with suppress(CoveError):
+                    present.remove(self._engine.another(), plan.name, volumes=False, gently=False)
                 raise
 
     # -- one pod
@@ -228,7 +229,7 @@ class Run:
         self._create(engine, pod.name, pod.pause)
         if start:
             self._call(engine, "POST", f"/containers/{pod.name}/start")
-        entries = [each for each in pod.entries if not each.of_new or each.of_new in self._claims_made]
+        entries = [each for each in pod.entries if self._wanted(engine, pod, each)]
         if entries:
             engine.call("PUT", f"/containers/{pod.name}/archive", {"path": "/"}, archive=archive.pack(entries))
         for host in pod.host_paths:
@@ -237,6 +238,11 @@ class Run:
         address = self._address(engine, pod) if pod.needs_ip else ""
         for container in pod.all:
             self._create(engine, container.name, _filled(container.body, address) if address else container.body)
+
+    def _wanted(self, engine: Engine, pod: Pod, entry: Entry) -> bool:
+        if entry.of_new:
+            return entry.of_new in self._claims_made
+        return not (entry.missing and engine.kind(pod.name, f"/{entry.path}"))
 
     def _start(self, engine: Engine, pod: Pod) -> None:
         for container in pod.inits:
@@ -313,7 +319,8 @@ class Run:
         self._make(engine, pod, start=True)
         while code := self._run_pod(engine, job, result, pod):
             if self._failed(job, result, pod, code):
-                self._end(engine, pod)
+                for each in job.pods:  # those that go on would go on for nothing
+                    self._end(engine, each)
                 return
             self._sleep(delay)
             delay = min(delay * 2, LONGEST_BACKOFF_S)
@@ -341,7 +348,7 @@ class Run:
                 delay = min(delay * 2, LONGEST_BACKOFF_S)
                 code = self._run(engine, container)
             self._check()
-            if code:
+            if code and not result.exit_code:
                 self._say(f"{container.name} ended with status {code}{self._last_words(engine, container)}")
                 return code
         return 0
@@ -366,7 +373,9 @@ class Run:
             *(each.name for each in pod.containers),
             pod.name,
         ]:
-            self._call(engine, "POST", f"/containers/{name}/stop")
+            self._check()
+            with suppress(Refused):  # it may not have been made
+                engine.call("POST", f"/containers/{name}/stop")
 
     def _remove(self, engine: Engine, pod: Pod) -> None:
         for name in reversed(pod.names):

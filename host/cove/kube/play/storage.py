@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass, field
 
 from cove.kube.play import quantity
@@ -11,6 +12,7 @@ from cove.kube.play.fields import Fields
 from cove.kube.play.plan import CLAIM, VOLUMES, Body, Entry, HostPath, Volume
 from cove.kube.play.problems import Place
 
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 HOST_KINDS = ("", "Directory", "DirectoryOrCreate", "File", "Socket", "CharDevice", "BlockDevice")
 
 
@@ -37,6 +39,8 @@ class Storage:
             name = volume.text("name", needed=True)
             if name in self.sources:
                 volume.wrong(f"{volume.path}: there are two volumes {name}")
+            if name and not NAME.match(name):
+                volume.wrong(f"{volume.path}.name: {name!r} is no name: a-z, 0-9 and - are")
             self._one(name, volume)
 
     @property
@@ -183,7 +187,9 @@ class Storage:
             if below not in self._files[name]:
                 mount.wrong(f"{mount.path}.subPath: {below} is not in volume {name}")
         else:
-            self.entries += [Entry(f"{VOLUMES}/{name}/{each}", 0o777) for each in (*_parents(below), below)]
+            self.entries += [
+                Entry(f"{VOLUMES}/{name}/{each}", 0o777, missing=True) for each in (*_parents(below), below)
+            ]
         return {**source, "VolumeOptions": {"NoCopy": True, "Subpath": below}}
 
 
