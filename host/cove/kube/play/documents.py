@@ -11,6 +11,7 @@ from cove.kube.play.problems import ManifestError, Place
 MAX_BYTES = 4 << 20
 MAX_VALUES = 200_000
 MAX_DEPTH = 64
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 Value: TypeAlias = "bool | int | float | str | list[Node] | dict[str, Node] | None"
 
@@ -58,6 +59,8 @@ class _Reader:
             raise ManifestError(f"{place}: more than {MAX_VALUES} values, by aliases perhaps: that is no manifest")
         if depth > MAX_DEPTH:
             raise ManifestError(f"{place}: nested more than {MAX_DEPTH} deep: that is no manifest")
+        if isinstance(node, MappingNode | SequenceNode) and node.tag not in _COLLECTIONS:
+            raise ManifestError(f"{place}: a value of type {node.tag} is not for Kubernetes")
         if isinstance(node, MappingNode):
             return Node(dict(self._mapping(node, place, depth)), place)
         if isinstance(node, SequenceNode):

@@ -21,7 +21,7 @@ VERSIONS = {
     "Deployment": "apps/v1", "Job": "batch/v1",
 }  # fmt: skip
 _PUBLISH = re.compile(
-    r"(?:(?P<ip>[0-9.]+|\[[0-9a-fA-F:.]+\]):)?(?:(?P<host>\d*):)?(?P<port>\d+)(?:/(?P<protocol>tcp|udp))?\Z"
+    r"(?:(?P<ip>[0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:.]+\]):)?(?:(?P<host>\d*):)?(?P<port>\d+)(?:/(?P<protocol>tcp|udp))?\Z"
 )
 
 
@@ -61,7 +61,8 @@ def plan(
     made.claims = list(world.claims.values())
     for each in objects:
         if each.kind == "Pod":
-            made.pods += _pods([each.name], _template(each, each.fields.inner("spec"), each.labels), each, world)
+            if template := _template(each, each.fields.inner("spec")):
+                made.pods.append(pods.read(each.name, template, world))
         elif each.kind == "Deployment":
             made.pods += _deployment(each, world)
         elif each.kind == "Job":
@@ -140,11 +141,11 @@ def _first(each: Object, world: World) -> None:
             world.services.append(service)
 
 
-def _template(each: Object, spec: Fields | None, labels: dict[str, str], **more: tuple[str, ...]) -> Template | None:
+def _template(each: Object, spec: Fields | None) -> Template | None:
     if spec is None:
         each.fields.wrong("spec is missing")
         return None
-    return Template(each.owner, each.namespace, labels, each.annotations, spec, **more)
+    return Template(each.owner, each.namespace, each.labels, each.annotations, spec)
 
 
 def _of_spec(each: Object, spec: Fields, restarts: tuple[str, ...]) -> Template | None:
@@ -164,14 +165,14 @@ def _of_spec(each: Object, spec: Fields, restarts: tuple[str, ...]) -> Template 
     return Template(each.owner, each.namespace, labels, annotations, inner, restarts)
 
 
-def _pods(names: Sequence[str], template: Template | None, each: Object, world: World) -> list[Pod]:
-    return [] if template is None else [pods.read(name, template, world) for name in names]
-
-
-def _numbered(each: Object, count: int) -> list[str]:
+def _counted(each: Object, count: int, template: Template | None, world: World) -> list[Pod]:
+    """So many pods of a template, which is read also when there are to be none."""
+    if template is None:
+        return []
     if count > MOST_PODS:
         each.fields.cannot(f"more than {MOST_PODS} pods of one object are not supported")
-    return [f"{each.name}-{number}" for number in range(1, min(count, MOST_PODS) + 1)]
+    numbers = range(1, min(max(1, count), MOST_PODS) + 1)
+    return [pods.read(f"{each.name}-{number}", template, world) for number in numbers][:count]
 
 
 def _deployment(each: Object, world: World) -> list[Pod]:
@@ -191,7 +192,7 @@ def _deployment(each: Object, world: World) -> list[Pod]:
         wanted = selector.strings("matchLabels")
         if template and not wanted.items() <= template.labels.items():
             selector.wrong("spec.selector does not choose the pods of spec.template")
-    return _pods(_numbered(each, spec.number("replicas", 1)), template, each, world)
+    return _counted(each, spec.number("replicas", 1), template, world)
 
 
 def _job(each: Object, world: World) -> list[Job]:
@@ -214,7 +215,7 @@ def _job(each: Object, world: World) -> list[Job]:
     template = _of_spec(each, spec, ("Never", "OnFailure"))
     if template is not None and not template.spec.has("restartPolicy"):
         each.fields.wrong("spec.template.spec.restartPolicy must be Never or OnFailure")
-    made = _pods(_numbered(each, completions), template, each, world)
+    made = _counted(each, completions, template, world)
     for pod in made:
         for container in pod.containers:  # the job itself starts them again, and counts
             container.body["HostConfig"]["RestartPolicy"] = {"Name": "no"}
