@@ -348,8 +348,9 @@ class Run:
                 delay = min(delay * 2, LONGEST_BACKOFF_S)
                 code = self._run(engine, container)
             self._check()
-            if code and not result.exit_code:
+            if code and not result.exit_code:  # else it has been told why
                 self._say(f"{container.name} ended with status {code}{self._last_words(engine, container)}")
+            if code:
                 return code
         return 0
 
