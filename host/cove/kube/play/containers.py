@@ -87,11 +87,12 @@ def read_security(fields: Fields | None, outer: Security) -> Security:
 
 def read(container: Fields, pod: Surroundings, ports: Mapping[str, int], role: str) -> tuple[Container, probes.Probes]:
     container.ignore("terminationMessagePath", "terminationMessagePolicy", "resizePolicy", "ports")
-    called, image = container.text("name", needed=True), container.text("image", needed=True)
+    called = container.text("name", needed=True)
     if called and not NAME.match(called):
         container.wrong(f"{container.path}.name: {called!r} is no name: a-z, 0-9 and - are")
     if not container.about.endswith(f", container {called}"):
         container.about += f", container {called}"
+    image = container.text("image", needed=True)
     variables = environment.read(container, pod.facts, pod.configs)
     sidecar = role == "init" and container.one_of("restartPolicy", ("Always",)) == "Always"
     asked = probes.read(container, ports)

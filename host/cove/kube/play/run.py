@@ -271,6 +271,10 @@ class Run:
 
     def _run(self, engine: Engine, container: Container) -> int:
         self._call(engine, "POST", f"/containers/{container.name}/start")
+        return self._ended(engine, container)
+
+    def _ended(self, engine: Engine, container: Container) -> int:
+        """Its exit status, once it has ended."""
         return int(
             engine.call("POST", f"/containers/{container.name}/wait", {"condition": "not-running"})["StatusCode"]
         )
@@ -339,19 +343,16 @@ class Run:
             self._say(error.message)
             return 1
         for container in pod.containers:
-            code = int(
-                engine.call("POST", f"/containers/{container.name}/wait", {"condition": "not-running"})["StatusCode"]
-            )
-            delay = self._backoff_s
-            while code and pod.restart == "OnFailure" and not self._failed(job, result, pod, code):
+            code, delay = self._ended(engine, container), self._backoff_s
+            while code:
+                self._check()
+                if not result.exit_code:  # else the job has failed, and ends what is left of it
+                    self._say(f"{container.name} ended with status {code}{self._last_words(engine, container)}")
+                if pod.restart != "OnFailure" or self._failed(job, result, pod, code):
+                    return code
                 self._sleep(delay)
                 delay = min(delay * 2, LONGEST_BACKOFF_S)
                 code = self._run(engine, container)
-            self._check()
-            if code and not result.exit_code:  # else it has been told why
-                self._say(f"{container.name} ended with status {code}{self._last_words(engine, container)}")
-            if code:
-                return code
         return 0
 
     def _failed(self, job: Job, result: JobResult, pod: Pod, code: int) -> bool:
