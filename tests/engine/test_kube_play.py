@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 pytestmark = [pytest.mark.root, pytest.mark.native]
 
 Play = Callable[..., subprocess.CompletedProcess[str]]
+COMMAND = [sys.executable, "-m", "cove", "kube", "play"]
 PATIENCE_S = 120
 
 POD = """
@@ -83,7 +86,7 @@ def play(engine: Any, tmp_path: Path, docker_client: Any) -> Iterator[Play]:
 
     def run(text: str, *words: str) -> subprocess.CompletedProcess[str]:
         file.write_text(text)
-        command = [sys.executable, "-m", "cove", "kube", "play", *words, str(file)]
+        command = [*COMMAND, *words, str(file)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
     yield run
@@ -112,9 +115,9 @@ def health(client: Any, name: str) -> str:
     return ""
 
 
-def test_a_pod_shares_network_volumes_and_settings(play: Play, docker_client: Any, engine: Any) -> None:
+def test_a_pod_shares_network_volumes_and_settings(play: Play, docker_client: Any) -> None:
     done = play(POD, "--json")
-    assert done.returncode == 0, done.stderr + engine.log()[-3000:]
+    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["play"] == "kp" and told["pods"][0]["containers"] == ["web-server", "web-client"]
     page = in_container(docker_client, "web-client", "wget", "-q", "-O", "-", "http://localhost:8080/index.html")
@@ -155,7 +158,7 @@ spec:
       containers:
       - name: web
         image: busybox
-        command: [sh, -c, "mkdir /www; hostname > /www/index.html; exec httpd -f -p 8080 -h /www"]
+        command: [sh, -c, "mkdir /www; hostname > /www/index.html; httpd -p 8080 -h /www; trap exit TERM; sleep 3600 & wait"]
         ports: [{name: web, containerPort: 8080}]
 ---
 apiVersion: batch/v1
@@ -182,7 +185,7 @@ spec:
 """
 
 
-def test_a_service_is_a_name_and_a_port_and_a_job_runs_to_its_end(play: Play, docker_client: Any) -> None:
+def test_a_service_is_a_name_and_a_port_and_a_job_runs_to_its_end(play: Play, docker_client: Any, engine: Any) -> None:
     done = play(SERVICE, "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -192,6 +195,9 @@ def test_a_service_is_a_name_and_a_port_and_a_job_runs_to_its_end(play: Play, do
     ports = {pod["name"]: pod["ports"] for pod in told["pods"]}
     assert [each["port"] for each in ports["hello-1"]] == ["8080/tcp"]
     assert ports["hello-1"][0]["address"].endswith(":30080") and ports["hello-2"] == []
+    get = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode(), end='')"
+    words = engine.in_network(sys.executable, "-c", get, "http://127.0.0.1:30080")
+    assert subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S).stdout == "hello-1\n"
     said = docker_client.containers.get("ask-1-ask").logs().decode().splitlines()
     assert {*said[:2]} <= {"hello-1", "hello-2"}
     # The pods of a job have ended, and are still there to be looked at; the others go on.
@@ -296,8 +302,7 @@ def test_what_is_interrupted_leaves_nothing(engine: Any, docker_client: Any, tmp
     file = tmp_path / "kp.yaml"
     file.write_text(INIT.replace("echo I cannot; exit 4", "sleep 3600").replace("{name: never}", "{name: slow}"))
     environment = {**os.environ, "COVE_HOST": engine.url}
-    words = [sys.executable, "-m", "cove", "kube", "play", str(file)]
-    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*COMMAND, str(file)], env=environment, stderr=subprocess.PIPE, text=True) as process:
         for event in docker_client.events(decode=True, since=0, filters={"container": "slow-init", "event": "start"}):
             assert event["Action"] == "start"
             break
@@ -344,3 +349,25 @@ def test_containers_of_others_are_left_alone(play: Play, docker_client: Any, mak
     done = play(INIT)
     assert done.returncode == 1 and "there is a container never-main already, which is not of this play" in done.stderr
     assert docker_client.containers.get("never-main").id == other.id
+
+
+def test_pods_come_back_when_the_engine_starts_what_is_to_restart(own_engine: Any, tmp_path: Path) -> None:
+    """As after a boot of the machine; with the port that leads to another in the pod."""
+    file = tmp_path / "kp.yaml"
+    file.write_text(SERVICE.partition("---\napiVersion: batch")[0])
+    environment = {**os.environ, "COVE_HOST": own_engine.url}
+    subprocess.run([*COMMAND, str(file)], env=environment, check=True, timeout=PATIENCE_S, capture_output=True)
+    assert own_engine.process is not None
+    own_engine.process.send_signal(signal.SIGTERM)
+    own_engine.process.wait(60)
+    own_engine.start()
+    client = docker.DockerClient(own_engine.url, timeout=60)
+    ask = "until wget -q -O - http://hello; do sleep 0.2; done"
+    said = client.containers.run("busybox", ["sh", "-c", ask], network="kube-kp", remove=True)
+    assert said in (b"hello-1\n", b"hello-2\n")
+    names = ["hello-1", "hello-1-web", "hello-2", "hello-2-web"]
+    deadline = time.monotonic() + PATIENCE_S
+    while sorted(each.name for each in client.containers.list()) != names:
+        assert time.monotonic() < deadline, client.containers.list(all=True)
+        time.sleep(0.05)
+    client.close()
