@@ -179,7 +179,7 @@ spec:
         - -c
         - |
           for name in hello hello.default.svc.cluster.local; do
-            until wget -q -O - http://$name; do sleep 0.2; done
+            until wget -q -O - http://$name 2>/dev/null; do sleep 0.2; done
           done
           nslookup hello | grep -c 'Address.*172\\|Address.*192\\|Address.*10\\.'
 """
@@ -195,8 +195,9 @@ def test_a_service_is_a_name_and_a_port_and_a_job_runs_to_its_end(play: Play, do
     ports = {pod["name"]: pod["ports"] for pod in told["pods"]}
     assert [each["port"] for each in ports["hello-1"]] == ["8080/tcp"]
     assert ports["hello-1"][0]["address"].endswith(":30080") and ports["hello-2"] == []
-    get = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode(), end='')"
-    words = engine.in_network(sys.executable, "-c", get, "http://127.0.0.1:30080")
+    words = engine.in_network(
+        "curl", "-sS", "--retry", "60", "--retry-delay", "1", "--retry-all-errors", "http://127.0.0.1:30080"
+    )
     assert subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S).stdout == "hello-1\n"
     said = docker_client.containers.get("ask-1-ask").logs().decode().splitlines()
     assert {*said[:2]} <= {"hello-1", "hello-2"}
