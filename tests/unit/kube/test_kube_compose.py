@@ -27,7 +27,8 @@ class Made:
         self.objects = manifests.objects(self.application, options)
         accepted.check(self.objects)
         assert accepted.read(written.documents(self.objects)) == self.objects
-        self.notes = [str(note) for note in self.application.notes if note.lost]
+        notes = [*self.application.notes, *manifests.shared_volumes(self.application)]
+        self.notes = [str(note) for note in notes if note.lost]
         self.remarks = [str(note) for note in self.application.notes if not note.lost]
 
     def one(self, kind: str, name: str) -> Object:

@@ -57,7 +57,8 @@ class Made:
         choice.check()
         self.objects = manifests.objects(self.application, Options())
         accepted.check(self.objects)
-        self.notes = [str(note) for note in self.application.notes if note.lost]
+        notes = [*self.application.notes, *manifests.shared_volumes(self.application)]
+        self.notes = [str(note) for note in notes if note.lost]
 
     def one(self, kind: str, name: str) -> Object:
         (found,) = [each for each in self.objects if each["kind"] == kind and each["metadata"]["name"] == name]

@@ -12,7 +12,7 @@ _READ_ALIKE = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null|nan|inf)\Z)[A
 """A text that every reader of YAML takes for one without quotes. kubectl's reads more as numbers and truths (`1e3`, `N`) than PyYAML's."""
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc,unused-ignore]
     """Without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
