@@ -141,9 +141,10 @@ class Model:
             found = self.objects.pop(key)
             self.owners.pop(key, None)
             for other, one in list(self.objects.items()):
-                if any(
-                    ref["uid"] == found["metadata"]["uid"] for ref in one["metadata"].get("ownerReferences") or ()
-                ) or (key[0] == "namespaces" and other[1] == key[2] and other in self.objects):
+                references = one["metadata"].get("ownerReferences") or ()
+                owned = any(ref["uid"] == found["metadata"]["uid"] for ref in references)
+                inside = key[0] == "namespaces" and other[1] == key[2]
+                if (owned or inside) and other in self.objects:
                     self.remove(other)
             self._note("DELETED", key, found)
 
@@ -347,6 +348,7 @@ def _is_selected(one: Object, query: dict[str, str]) -> bool:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are sent one after the other
     model: Model
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -487,7 +489,9 @@ class _Handler(BaseHTTPRequestHandler):
                             send(event.response())
                         elif isinstance(event, CloseConnection):
                             send(event.response())
-                            return
+                            break
+            with contextlib.suppress(OSError):
+                remote.shutdown(socket.SHUT_RDWR)  # what waits for its answer would keep it open
 
     def _down(self, remote: socket.socket, send: Callable[[Any], None]) -> None:
         with contextlib.suppress(OSError):
