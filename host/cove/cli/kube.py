@@ -78,7 +78,7 @@ def generate(context: Context, /, output: str, as_json: bool, **asked: Any) -> i
 _CLUSTER = (
     click.option("--context", "kube_context", default="", help="Context of the kubeconfig"),
     click.option("--kubeconfig", default="", help="Kubeconfig (KUBECONFIG, else ~/.kube/config)"),
-    click.option("--timeout", type=Integer(), default=300, help="Seconds to wait for the cluster"),
+    click.option("--timeout", type=Integer(), default="300", help="Seconds to wait for the cluster"),
 )
 
 

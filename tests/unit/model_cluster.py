@@ -26,6 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 import kubernetes_validate
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping
+from wsproto.utilities import LocalProtocolError
 
 Object = dict[str, Any]
 
@@ -494,7 +495,7 @@ class _Handler(BaseHTTPRequestHandler):
                 remote.shutdown(socket.SHUT_RDWR)  # what waits for its answer would keep it open
 
     def _down(self, remote: socket.socket, send: Callable[[Any], None]) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, LocalProtocolError):  # the client was faster
             while data := remote.recv(65536):
                 send(BytesMessage(b"\0" + data))
             send(CloseConnection(1000))
