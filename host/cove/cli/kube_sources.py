@@ -49,7 +49,6 @@ class Asked:
 
 def options(command: F) -> F:
     """The options of `Asked`, each a parameter, and the argument."""
-    several = {"multiple": True, "type": click.STRING, "default": ()}
     for decorate in reversed(
         (
             click.argument("containers", metavar="[CONTAINER...]", nargs=-1),
@@ -58,13 +57,13 @@ def options(command: F) -> F:
                 default="refuse",
                 help="What becomes of files of this computer (refuse, configmap, ignore)",
             ),
-            click.option("--env-file", **several, help="File with variables of the compose file"),
-            click.option("--file", "-f", **several, help="Compose file"),
-            click.option("--ingress", **several, help="Lead a host to a service: HOST=SERVICE[:PORT]"),
+            _several("--env-file", help="File with variables of the compose file"),
+            _several("--file", "-f", help="Compose file"),
+            _several("--ingress", help="Lead a host to a service: HOST=SERVICE[:PORT]"),
             click.option("--ingress-class", default="", help="Class of the Ingress"),
             click.option("--name", default="", help="Name of the application"),
             click.option("--namespace", "-n", default="", help="Namespace of all objects"),
-            click.option("--profile", **several, help="Profile of the compose file"),
+            _several("--profile", help="Profile of the compose file"),
             click.option("--project-name", "-p", default="", help="Project name for docker compose"),
             click.option(
                 "--service-type", default="ClusterIP", help="Of published ports (ClusterIP, NodePort, LoadBalancer)"
@@ -78,9 +77,13 @@ def options(command: F) -> F:
     return command
 
 
+def _several(*names: str, help: str) -> Callable[[F], F]:
+    return click.option(*names, multiple=True, type=click.STRING, help=help)
+
+
 def application(context: Context, asked: Asked) -> Application:
     """Raises `CliError`, `CoveError`."""
-    from cove.kube.generate import binds
+    from cove.kube.generate import binds, manifests
 
     _one_of("bind-mounts", asked.bind_mounts, binds.CHOICES)
     choice = binds.Binds(asked.bind_mounts)
@@ -95,6 +98,7 @@ def application(context: Context, asked: Asked) -> Application:
 
         made = compose.application(_composed(context, asked), asked.name, choice)
     choice.check()
+    made.notes += manifests.shared_volumes(made)
     return made
 
 

@@ -109,19 +109,30 @@ def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def _claims(application: Application, options: Options) -> Iterator[Object]:
+def shared_volumes(application: Application) -> list[Note]:
+    """What the claims, which one node can have at a time, do not give."""
+    made = []
+    for name, workloads in sorted(_users(application).items()):
+        many = sum(workload.replicas for workload in workloads)
+        if many > 1 and not application.volumes[name].external:
+            text = f"volume {name}: {many} pods share it, which ReadWriteOnce lets those on one node do"
+            made.append(Note("", text))
+    return made
+
+
+def _users(application: Application) -> dict[str, list[Workload]]:
+    """Of each volume that somebody uses."""
     users: dict[str, list[Workload]] = {}
     for workload in application.workloads:
         for name in {mount.volume for mount in workload.mounts if mount.volume}:
             users.setdefault(name, []).append(workload)
+    return users
+
+
+def _claims(application: Application, options: Options) -> Iterator[Object]:
+    users = _users(application)
     for name, volume in sorted(application.volumes.items()):
-        if name not in users:
-            continue
-        many = sum(workload.replicas for workload in users[name])
-        if many > 1 and not volume.external:
-            text = f"volume {name}: {many} pods share it, which ReadWriteOnce lets those on one node do"
-            application.notes.append(Note("", text))
-        if volume.external:
+        if name not in users or volume.external:
             continue
         spec: dict[str, Any] = {
             "accessModes": ["ReadWriteOnce"],

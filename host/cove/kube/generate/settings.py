@@ -46,7 +46,7 @@ def capabilities(workload: Workload, add: Iterable[str], drop: Iterable[str]) ->
 
 def security_options(workload: Workload, options: Iterable[str], lose: Lose) -> None:
     for option in options:
-        kind, value = (re.split("[=:]", option, maxsplit=1) + [""])[:2]
+        kind, value = [*re.split("[=:]", option, maxsplit=1), ""][:2]
         if kind == "no-new-privileges" and value in ("", "true"):
             workload.security["allowPrivilegeEscalation"] = False
         elif kind == "seccomp" and value == "unconfined":
@@ -61,7 +61,7 @@ def hosts(workload: Workload, entries: Iterable[str], lose: Lose) -> None:
     """Lines of /etc/hosts, `NAME=ADDRESS` or `NAME:ADDRESS`."""
     by_address: dict[str, list[str]] = {}
     for entry in entries:
-        name, address = (re.split("[=:]", entry, maxsplit=1) + [""])[:2]
+        name, address = [*re.split("[=:]", entry, maxsplit=1), ""][:2]
         if address == "host-gateway":
             lose(f"extra host {name}: a cluster has no host-gateway")
         else:
