@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cove.kube.play.run import Result
 
 STDIN = "-"
+SUFFIXES = (".yaml", ".yml", ".json")
+"""Of manifests in a folder, as kubectl knows them."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?\Z")
 
 
@@ -30,8 +32,8 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?\Z")
     cls=Command,
     short_help="Run Kubernetes' manifests on this engine",
     help="Run Kubernetes' manifests on this engine\n\n"
-    "Pods, Deployments, Jobs, ConfigMaps, Secrets, PersistentVolumeClaims and Services of a file\n"
-    "(- is STDIN). What cannot be done is named, with its line, before anything is started.",
+    "Pods, Deployments, Jobs, ConfigMaps, Secrets, PersistentVolumeClaims and Services of a file,\n"
+    "or of all in a folder (- is STDIN). What cannot be done is named, with its line, before anything is started.",
 )
 @click.argument("file", metavar="FILE")
 @click.option("--configmap", multiple=True, metavar="FILE", help="A file with further ConfigMaps or Secrets")
@@ -51,7 +53,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?\Z")
 def play(context: Context, /, file: str, name: str, down: bool, volumes: bool, as_json: bool, **asked: Any) -> int:
     from cove.cli.kube_engine import ClientEngine
 
-    path = file if file == STDIN else str(Path(file).absolute())
+    path = file if file == STDIN else str(Path(file).resolve())
     called = _name(file, name)
     if down:
         wrong = [f"--{option}" for option in ("replace", "publish", "configmap") if asked[option]]
@@ -68,7 +70,9 @@ def _name(file: str, name: str) -> str:
         if not _NAME.match(name):
             raise CliError(f"cove: {name!r} is no name for a play: up to 40 of a-z, 0-9 and -")
         return name
-    made = re.sub(r"[^a-z0-9]+", "-", "stdin" if file == STDIN else Path(file).stem.lower())[:40].strip("-")
+    path = Path("stdin") if file == STDIN else Path(file).resolve()
+    own = path.stem if path.suffix in SUFFIXES else path.name
+    made = re.sub(r"[^a-z0-9]+", "-", own.lower())[:40].strip("-")
     if not made:
         raise CliError(f"cove: no name can be made of {file}: give one with --name")
     return made
@@ -127,6 +131,16 @@ def _play(
 
 
 def _documents(file: str) -> list[Node]:
+    """Those of a file, or of all files of a folder."""
+    if file != STDIN and Path(file).is_dir():
+        found = sorted(str(each) for each in Path(file).iterdir() if each.suffix in SUFFIXES)
+        if not found:
+            raise CliError(f"cove: there is no file of {', '.join(SUFFIXES)} in {file}")
+        return [node for each in found for node in _of_file(each)]
+    return _of_file(file)
+
+
+def _of_file(file: str) -> list[Node]:
     from cove.kube.play import documents
 
     try:

@@ -40,6 +40,7 @@ def play(engine: Engine, *words: str) -> int:
         ("app.yaml", "app"),
         ("/x/My App.k8s.yml", "my-app-k8s"),
         ("-", "stdin"),
+        ("/x/deploy.d/", "deploy-d"),
         ("a" * 60 + ".yaml", "a" * 40),
         ("._x_", "x"),
     ],
@@ -88,6 +89,23 @@ def test_a_manifest_that_cannot_be_asks_nothing_of_the_engine(engine: Engine, tm
     with pytest.raises(CliError, match="there is nothing to start"):
         play(engine, str(file))
     assert engine.requests == []
+
+
+def test_the_files_of_a_folder_are_one_play(engine: Engine, tmp_path: Path) -> None:
+    folder = tmp_path / "deploy"
+    folder.mkdir()
+    with pytest.raises(CliError, match="there is no file of"):
+        play(engine, str(folder))
+    (folder / "a.yaml").write_text(POD.replace("image: a", "image: a, envFrom: [{configMapRef: {name: c}}], gadget: 1"))
+    (folder / "b.json").write_text('{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "extra": 1}')
+    (folder / "notes.txt").write_text("no manifest: [")
+    with pytest.raises(ManifestError) as raised:
+        play(engine, str(folder))
+    first, *problems = raised.value.message.splitlines()
+    assert first == "nothing was started:"
+    assert [each.rpartition(": ")[2] for each in problems] == [
+        "spec.containers[0].gadget is not supported", "extra is not supported",
+    ]  # fmt: skip
 
 
 def test_manifests_come_from_stdin(engine: Engine, monkeypatch: Any) -> None:

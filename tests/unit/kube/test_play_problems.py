@@ -70,7 +70,6 @@ restartPolicy: ~
         (pod_text("containers: [{name: a, image: a, resources: {limits: {memory: 1GB}}}]"), "'1GB' is no quantity"),
         (pod_text("containers: [{name: a, image: a, ports: [{containerPort: 70000}]}]"), "must be a number from 1 to 65535"),
         (pod_text("containers: [{name: a, image: a, imagePullPolicy: Sometimes}]"), "must be one of Always, IfNotPresent, Never"),
-        (pod_text(f"containers: {CONTAINER}\nserviceAccountName: robot"), "there is no API server"),
         (pod_text(f"containers: {CONTAINER}\nvolumes: [{{name: ../../etc, emptyDir: {{}}}}]"), "'../../etc' is no name"),
         (pod_text(f"containers: {CONTAINER}\nvolumes: [{{name: a, nfs: {{server: x}}}}]"), "spec.volumes[0].nfs is not supported"),
         (pod_text("containers: [{name: a, image: a, volumeMounts: [{name: none, mountPath: /x}]}]"), "there is no volume none"),
@@ -82,6 +81,18 @@ restartPolicy: ~
 )  # fmt: skip
 def test_wrong_manifests(text: str, problem: str) -> None:
     assert [each for each in wrong(text) if problem in each], wrong(text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "noted"),
+    [("serviceAccountName: robot", True), ("automountServiceAccountToken: true", True),
+     ("serviceAccountName: robot\nautomountServiceAccountToken: false", False), ("serviceAccountName: default", False)],
+)  # fmt: skip
+def test_an_account_at_an_api_server_that_is_not_there_is_noted(spec: str, noted: bool) -> None:
+    account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: robot}\n---\n"
+    made, problems = read(account + pod_text(f"containers: {CONTAINER}\n{spec}"))
+    assert len(made.pods) == 1 and problems.unsupported == []
+    assert ["there is no API server" in each.text for each in problems.notes] == [True] * noted
 
 
 def test_two_pods_whose_containers_would_have_one_name() -> None:

@@ -18,7 +18,7 @@ MOST_PODS = 100
 CONFIGS = ("ConfigMap", "Secret")
 VERSIONS = {
     "Pod": "v1", "ConfigMap": "v1", "Secret": "v1", "PersistentVolumeClaim": "v1", "Service": "v1", "Namespace": "v1",
-    "Deployment": "apps/v1", "Job": "batch/v1",
+    "ServiceAccount": "v1", "Deployment": "apps/v1", "Job": "batch/v1",
 }  # fmt: skip
 _PUBLISH = re.compile(
     r"(?:(?P<ip>[0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:.]+\]):)?(?:(?P<host>\d*):)?(?P<port>\d+)(?:/(?P<protocol>tcp|udp))?\Z"
@@ -124,6 +124,8 @@ def _first(each: Object, world: World) -> None:
     """What pods refer to."""
     if each.kind == "Namespace":
         each.fields.ignore("spec")
+    elif each.kind == "ServiceAccount":
+        each.fields.ignore("automountServiceAccountToken", "imagePullSecrets", "secrets")
     elif each.kind in CONFIGS:
         world.configs.read(each.kind, each.namespace, each.name, each.fields)
     elif each.kind in ("Service", "PersistentVolumeClaim"):

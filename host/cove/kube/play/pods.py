@@ -59,10 +59,9 @@ def read(name: str, template: Template, world: World) -> Pod:
         restart = template.restarts[0]
     account = spec.text("serviceAccountName", spec.text("serviceAccount", "default"))
     spec.ignore("serviceAccount")
-    if account != "default":
-        spec.cannot(f"{spec.below('serviceAccountName')}: there is no API server to have an account at")
-    if spec.flag("automountServiceAccountToken"):
-        spec.cannot(f"{spec.below('automountServiceAccountToken')}: there is no API server")
+    token = spec.flag("automountServiceAccountToken")
+    if token or (account != "default" and token is None):
+        spec.note(f"{spec.below('serviceAccountName')}: there is no API server, and no token for one")
     if spec.has("imagePullSecrets"):
         spec.ignore("imagePullSecrets")
         spec.note(f"{spec.below('imagePullSecrets')} are not used: what `cove login` knows is")

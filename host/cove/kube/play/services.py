@@ -82,7 +82,7 @@ def _port(fields: Fields, service: Fields) -> Port:
     if isinstance(target, bool) or not isinstance(target, int | str):
         service.wrong(f"{fields.path}.targetPort must be a number or a name")
         target = port
-    return Port(port, target, fields.number("nodePort", 0, 1, 65535), protocol, fields.place)
+    return Port(port, target, fields.number("nodePort", 0, 0, 65535), protocol, fields.place)
 
 
 @dataclass(slots=True)
