@@ -372,3 +372,88 @@ def test_pods_come_back_when_the_engine_starts_what_is_to_restart(own_engine: An
         assert time.monotonic() < deadline, client.containers.list(all=True)
         time.sleep(0.05)
     client.close()
+
+
+WHOLE = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {file.conf: "key = value"}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: whole}
+spec:
+  hostname: named
+  dnsConfig: {nameservers: [192.0.2.53], searches: [example.test], options: [{name: ndots, value: "2"}]}
+  shareProcessNamespace: true
+  terminationGracePeriodSeconds: 1
+  securityContext:
+    runAsUser: 1000
+    runAsGroup: 1001
+    runAsNonRoot: true
+    supplementalGroups: [3000]
+    fsGroup: 2000
+    seccompProfile: {type: RuntimeDefault}
+    sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: "0"}]
+  containers:
+  - name: all
+    image: busybox
+    command: [sleep, "3600"]
+    workingDir: /work
+    tty: true
+    stdin: true
+    securityContext:
+      allowPrivilegeEscalation: false
+      readOnlyRootFilesystem: true
+      capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}
+      seccompProfile: {type: Unconfined}
+    livenessProbe: {exec: {command: ["true"]}, initialDelaySeconds: 1, periodSeconds: 1}
+    startupProbe: {tcpSocket: {port: 1}, failureThreshold: 30, periodSeconds: 1}
+    volumeMounts:
+    - {name: settings, mountPath: /etc/app.conf, subPath: file.conf}
+    - {name: work, mountPath: /work}
+  volumes:
+  - {name: settings, configMap: {name: settings, defaultMode: 0440}}
+  - {name: work, emptyDir: {}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: hosts}
+spec:
+  hostNetwork: true
+  hostPID: true
+  hostIPC: true
+  terminationGracePeriodSeconds: 1
+  containers: [{name: all, image: busybox, command: [sleep, "3600"]}]
+"""
+
+
+def test_the_engine_takes_what_pods_say(play: Play, docker_client: Any, engine: Any) -> None:
+    known = docker_client.info()
+    limiting = known["MemoryLimit"] and known["CpuCfsQuota"] and known["CPUShares"]
+    limits = "    resources: {limits: {memory: 64Mi, cpu: 500m}, requests: {memory: 32Mi, cpu: 250m}}\n"
+    done = play(WHOLE.replace("    tty: true\n", f"    tty: true\n{limits}") if limiting else WHOLE)
+    assert done.returncode == 0, done.stderr
+
+    def told(*words: str) -> str:
+        return in_container(docker_client, "whole-all", *words).strip().replace("\r", "")
+
+    assert told("id") == "uid=1000 gid=1001 groups=1001,2000,3000"
+    assert told("hostname") == "named" and told("pwd") == "/work"
+    assert told("cat", "/etc/app.conf") == "key = value"
+    assert told("stat", "-L", "-c", "%g %a", "/etc/app.conf") == "2000 440"
+    assert told("stat", "-c", "%g %a", "/work") == "2000 2777"
+    resolver = told("cat", "/etc/resolv.conf")
+    assert "search example.test" in resolver and "options ndots:2" in resolver
+    status = told("cat", "/proc/self/status")
+    assert "NoNewPrivs:\t1" in status and "Seccomp:\t0" in status
+    assert told("sh", "-c", "touch /no 2>&1 || true").endswith("Read-only file system")
+    assert "sleep infinity" in told("ps")
+    assert health(docker_client, "whole-all") == "health_status: healthy"
+    config = docker_client.containers.get("whole-all").attrs["HostConfig"]
+    assert not limiting or (config["Memory"], config["NanoCpus"], config["CpuShares"]) == (64 << 20, 500_000_000, 256)
+    namespaces = "for one in net ipc pid; do readlink /proc/self/ns/$one; done"
+    of_container = in_container(docker_client, "hosts-all", "sh", "-c", namespaces)
+    assert of_container.splitlines()[0] == engine.sh(f"readlink /proc/{engine.pid}/ns/net").strip()
+    assert of_container.splitlines()[1:] == engine.sh("readlink /proc/self/ns/ipc /proc/self/ns/pid").split()
