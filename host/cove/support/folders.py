@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
 from cove.agent.client import NoAgent, ask
@@ -16,9 +15,7 @@ from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of
 
 def _no_carrier(paths: MachinePaths) -> str:
     """Why no folder can be shared with the machine, whatever its settings; "" when some can."""
-    if paths.vhdx.exists():
-        return "on Hyper-V there is nothing yet that carries folders"
-    return "on Windows there is nothing yet that carries folders" if sys.platform == "win32" else ""
+    return "on Hyper-V there is nothing yet that carries folders" if paths.vhdx.exists() else ""
 
 
 def not_shared(paths: MachinePaths, shared: Iterable[str] | None) -> list[str]:

@@ -15,7 +15,8 @@ from cove.share import choice, folders, starting
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "me"
     home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
+    for name in ("HOME", "USERPROFILE"):  # as systems call it
+        monkeypatch.setenv(name, str(home))
     return home
 
 
