@@ -81,7 +81,7 @@ types: .venv/stamp
 	$(BIN)/mypy
 	MYPYPATH=tests/engine:tests:tests/bench:tests/bench/marks $(BIN)/mypy --follow-imports=silent tests/bench/*.py
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin --exclude 'share/watching/inotify' host
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --exclude 'share/watching/inotify|share/ninep' host
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --exclude 'share/watching/inotify|share/ninep/posix' host
 
 # Everything that Cove is installed from, into build/installers (installers/README.md).
 installers: build/platforms-packages .venv/stamp

@@ -23,8 +23,8 @@ _BUNDLES = (
     "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE",
     "PIP_CERT",
 )  # fmt: skip
-_CREDENTIALS = re.compile(r"(https?://)[^/?#\s\"'@]+(?:@[^/?#\s\"'@]*)*@", re.IGNORECASE)
-"""Whoever asks in an address, up to the last @: a password may have others."""
+_CREDENTIALS = re.compile(r"(?<!docker-image)(?<!oci-layout)(://)[^/?#\s\"'@]+(?:@[^/?#\s\"'@]*)*@")
+"""Whoever asks in an address, up to the last @: a password may have others. Images are named so as well, with a digest behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def masked(proxy: str) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """With the names and passwords masked that its addresses of the web have, as BuildKit shows them."""
+    """With the names and passwords masked that its addresses have, as BuildKit shows them."""
     return _CREDENTIALS.sub(r"\1xxxxx:xxxxx@", text)
 
 

@@ -152,7 +152,7 @@ def test_classic_builds_are_there_and_records_are_removed(docker: Docker, visit:
     docker("build", "-t", name, made("FROM busybox\nRUN echo classic\n"), DOCKER_BUILDKIT="0")
     page = visit("builds")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name=name))
-    row.get_by_role("button", name=f"Remove the record of {name}").click()
+    row.get_by_role("button", name=f"Remove: {name}").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(row).to_have_count(0)
     assert docker("image", "inspect", "-f", "{{.Id}}", name)  # the image stays

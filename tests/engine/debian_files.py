@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import lzma
 import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cove.debian import index, releases
-from cove.image import mirror
-from cove.image.download import Downloader, Gone, Wanted
+from cove.image import archive, inputs, mirror
+from cove.image.download import Downloader, Wanted
 from cove.machine.paths import cache_dir
 from cove.progress import ignore
+
+NEXT_RELEASE = "forky"
 
 
 def seccomp_profile() -> Path:
@@ -63,22 +67,34 @@ def buildx_program() -> Path:
     return _of_newest_release("docker-buildx", "usr/libexec/docker/cli-plugins/docker-buildx")
 
 
-def newer_buildx_program() -> Path | None:
-    """The same of Debian's next release, for what stable's does not have yet (``history``); one file that needs no other. None when
-    the archive has a later one by now: its index is not to be had verified in every mirror, so this one is named by its digest."""
-    name = "docker-buildx_0.29.1+ds1-4_amd64.deb"
-    url = f"{mirror.find().base('debian')}/pool/main/d/docker-buildx/{name}"
-    digest = "6103bcc4eab8169ae679f806d3949ffc99a1545a61fddea6124da826f115f2bf"
-    folder = _cache() / name.removesuffix(".deb")
+def newer_buildx_program() -> Path:
+    """The same of Debian's next release, for what stable's does not have yet (``history``); one file that needs no other."""
+    folder = _cache() / f"docker-buildx-{NEXT_RELEASE}-amd64"
     with _alone():
         if not folder.exists():
-            wanted = Wanted(name, url, digest, 14_329_652)
-            try:
-                archive = Downloader(cache_dir() / "packages", lambda count: None).fetch(wanted)
-            except Gone:
-                return None
-            _unpack(archive, folder)
+            mirrors = mirror.find()
+            downloader = Downloader(cache_dir() / "packages", lambda count: None)
+            offer = _next_release(mirrors, downloader).newest("docker-buildx")
+            assert offer
+            _unpack(downloader.fetch(offer.wanted(mirrors)), folder)
     return folder / "usr/libexec/docker/cli-plugins/docker-buildx"
+
+
+def _next_release(mirrors: mirror.Mirrors, downloader: Downloader) -> index.Index:
+    """Signed by Debian, but possibly some weeks old, which ``index.fetch`` would refuse: not every mirror keeps up with a release that
+    is not out yet. For a test any will do whose files the mirror has."""
+    base = f"{mirrors.base('debian')}/dists/{NEXT_RELEASE}"
+    signed = downloader.get_small(f"the index of {NEXT_RELEASE}", f"{base}/InRelease", archive.MAX_RELEASE)
+    (stable, *_) = releases.RELEASES[0].suites
+    keys = archive.load_keys(inputs.recipe_dir() / "keys", stable.keys)
+    release = archive.verify_release(signed, NEXT_RELEASE, keys, now=datetime(1970, 1, 1, tzinfo=UTC))
+    size, sha256 = release.files[stable.index]
+    wanted = Wanted(f"the packages' index of {NEXT_RELEASE}", f"{base}/{stable.index}", sha256, size)
+    packages = downloader.fetch(wanted)
+    found = index.Index()
+    found.add(lzma.decompress(packages.read_bytes()).decode("utf-8"), stable.archive)
+    packages.unlink()
+    return found
 
 
 def compose_program() -> Path:
@@ -127,14 +143,13 @@ def _of_newest_release(package: str, path: str, architecture: str = "amd64") -> 
         mirrors = mirror.find()
         offer = index.fetch(suites, mirrors, indexes, ignore).newest(package)
         assert offer, package
-        archive = Downloader(cache_dir() / "packages", lambda count: None).fetch(offer.wanted(mirrors))
-        _unpack(archive, folder)
+        _unpack(Downloader(cache_dir() / "packages", lambda count: None).fetch(offer.wanted(mirrors)), folder)
     return folder / path
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def _unpack(deb: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=_cache()) as made:
-        subprocess.run(["dpkg", "-x", archive, f"{made}/all"], check=True, timeout=60)
+        subprocess.run(["dpkg", "-x", deb, f"{made}/all"], check=True, timeout=60)
         Path(made, "all").rename(folder)
 
 
@@ -148,7 +163,7 @@ def _packaged(path: Path, package: str) -> Path:
         if found.exists():
             return found
         subprocess.run(["apt-get", "-qq", "download", package], cwd=cache, check=True, timeout=120)
-        (archive,) = cache.glob(f"{package}_*.deb")
-        subprocess.run(["dpkg", "-x", archive, cache / package], check=True, timeout=60)
-        archive.unlink()
+        (deb,) = cache.glob(f"{package}_*.deb")
+        subprocess.run(["dpkg", "-x", deb, cache / package], check=True, timeout=60)
+        deb.unlink()
     return found

@@ -60,7 +60,7 @@ class Container:
             text=True,
             timeout=BOUND_S,
         )
-        assert done.returncode == status, done.stdout[-5000:] + done.stderr[-5000:]
+        assert done.returncode == status, f"status {done.returncode}: {done.stdout[-5000:]}{done.stderr[-5000:]}"
         return done.stdout
 
 

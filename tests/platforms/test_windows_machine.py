@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ DATA = "AppData/Local/cove"
 START_S = 900.0
 """The image is made, and then Linux boots under QEMU's software emulation under Wine, of which a computer at rest takes a minute."""
 STARTS = 3
+EVENT_S = 120.0
 ASK = """
 import sys
 with open(sys.argv[1], "r+b", buffering=0) as pipe:
@@ -32,6 +34,39 @@ with open(sys.argv[1], "r+b", buffering=0) as pipe:
 print(said.decode())
 """
 """Of an engine at a named pipe, as any program on Windows opens one."""
+
+CONTAINER = """
+set -e
+cat /x/told; cat "/x/with a space/é"
+echo back > /x/made; mkdir -p /x/deep/er
+echo one > /x/old; mv /x/old /x/deep/new; ln /x/deep/new /x/hard
+echo more >> /x/told; rm /x/going
+dd if=/dev/zero of=/x/big bs=1M count=3 2>/dev/null; wc -c < /x/big
+mkdir /x/emptied; rmdir /x/emptied
+"""
+OUT_OF_IT = """
+cd /x
+cat '..\\secret.txt' 'C:\\secret.txt' '\\secret.txt' 'told:stream' 'told::$DATA'
+echo x > 'told:stream'; echo x > con; echo x > NUL.txt; echo x > 'dot.'; echo x > 'a\\b'; mkdir 'C:'
+mv told 'told:moved'; ln told '..\\linked'
+ln -s ../../secret.txt link; cat link
+ls
+"""
+EVENTS = """
+import ctypes, os, struct
+names = {2: "modify", 8: "close", 64: "moved from", 128: "moved to", 256: "create", 512: "delete"}
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init1(0)
+assert libc.inotify_add_watch(fd, b"/w", sum(names)) >= 0
+print("ready", flush=True)
+while data := os.read(fd, 65536):
+    while data:
+        _, mask, _, length = struct.unpack_from("iIII", data)
+        print(names.get(mask & sum(names)), data[16 : 16 + length].rstrip(bytes(1)).decode(), sep=":", flush=True)
+        data = data[16 + length :]
+"""
+"""By the VM's Python, which the container is lent."""
+LENT = [word for each in ("/usr", "/lib", "/lib64") for word in ("-v", f"{each}:{each}:ro")]
 
 pytestmark = pytest.mark.timeout(2400)
 
@@ -47,6 +82,10 @@ class Client:
     def status(self) -> dict[str, object]:
         told: dict[str, object] = json.loads(self.cove("machine", "status", "--json"))
         return told
+
+    def windows(self, path: Path) -> str:
+        """A file of the user's, as Windows names it."""
+        return "C:\\" + str(path.relative_to(self.wine.prefix / "drive_c")).replace("/", "\\")
 
     @property
     def machine(self) -> Path:
@@ -107,6 +146,76 @@ def test_any_program_finds_the_engine_at_its_pipe(client: Client, started: str) 
     said = client.wine.call(python, "-c", ASK, url.removeprefix("npipe://").replace("/", "\\"))
     assert said.startswith("HTTP/1.1 200 OK\n")
     assert said.endswith("\n\nOK\n")
+
+
+@pytest.fixture
+def folder(client: Client) -> Path:
+    """Beside which, in the home that is shared, and above which, where nothing is, lies what is nobody's in the container."""
+    folder = client.wine.home / "work"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "with a space").mkdir(parents=True)
+    (folder / "told").write_text("hello\n")
+    (folder / "going").touch()
+    (folder / "with a space/é").write_text("accent\n")
+    for secret in (client.wine.home / "secret.txt", client.wine.prefix / "drive_c/secret.txt"):
+        secret.write_text("nobody may read this")
+    return folder
+
+
+def test_a_folder_is_read_and_written(client: Client, started: str, folder: Path) -> None:
+    (shared,) = client.status()["folders"]  # type: ignore[misc]
+    assert (shared["driver"], shared["access"], shared["state"]) == ("Cove's own 9p", "read-write", "shared")
+    path = client.windows(folder)
+    said = client.cove("run", "--rm", "-v", f"{path}:/x", "busybox", "sh", "-c", CONTAINER)
+    assert said.split() == ["hello", "accent", "3145728"]
+    assert (folder / "made").read_text() == "back\n"
+    assert (folder / "told").read_text() == "hello\nmore\n"
+    assert (folder / "deep/new").samefile(folder / "hard")
+    assert sorted(one.name for one in folder.iterdir()) == ["big", "deep", "hard", "made", "told", "with a space"]
+    # As docker's users write it, too; -v makes what is missing, and what Windows changes is seen.
+    (folder / "told").write_text("changed\n")
+    for spelled in (path.replace("C:", "/c").replace("\\", "/"), path.replace("\\", "/").upper()):
+        assert client.cove("run", "--rm", "-v", f"{spelled}:/x:ro", "busybox", "cat", "/x/told") == "changed\n"
+    client.cove("run", "--rm", "-v", f"{path}\\new\\er:/n", "busybox", "touch", "/n/there")
+    assert (folder / "new/er/there").exists()
+
+
+def test_nothing_but_the_folder_is_reached(client: Client, started: str, folder: Path) -> None:
+    """By names that mean something to Windows; links and junctions are refused in tests of the server, for Wine 8 has none."""
+    said = client.cove("run", "--rm", "-v", f"{client.windows(folder)}:/x", "busybox", "sh", "-c", OUT_OF_IT)
+    assert said.split("\n") == ["going", "told", "with a space", ""]
+    assert sorted(one.name for one in folder.iterdir()) == ["going", "told", "with a space"]
+    assert (folder / "told").read_text() == "hello\n"
+    for outside in ("C:\\secret.txt", "C:\\windows", client.windows(folder) + "\\..\\..\\..\\secret.txt"):
+        with pytest.raises(AssertionError, match="is not in a folder that this computer shares"):
+            client.cove("run", "--rm", "-v", f"{outside}:/x", "busybox", "ls", "/x")
+
+
+def test_what_windows_changes_is_an_event(client: Client, started: str, folder: Path) -> None:
+    """In the folder itself; of those below it Wine 8 tells nothing (ReadDirectoryChangesW)."""
+    (client.wine.home / "events.py").write_text(EVENTS)
+    words = ["-v", f"{client.windows(folder)}:/w", "-v", f"{client.windows(client.wine.home / 'events.py')}:/events.py"]
+    client.cove("run", "-d", "--name", "hears", *words, *LENT, "busybox", "python3", "-u", "/events.py")
+
+    def heard(last: str) -> list[str]:
+        deadline = time.monotonic() + EVENT_S
+        while last not in (said := client.cove("logs", "hears").split("\n")):
+            assert time.monotonic() < deadline, said
+        return list(dict.fromkeys(said))  # a change may be told twice
+
+    heard("ready")
+    python = client.wine.home / FOLDER / "python/python.exe"
+    for step, last in (
+        ("open('new', 'w').write('1')", "close:new"),
+        ("import os; os.rename('new', 'renamed')", "moved to:renamed"),
+        ("import os; os.unlink('renamed')", "delete:renamed"),
+    ):
+        client.wine.call(python, "-c", f"import os; os.chdir({client.windows(folder)!r}); {step}")
+        said = heard(last)
+    assert [one for one in said if one.endswith(("new", "renamed"))] == [
+        "create:new", "modify:new", "close:new", "moved from:new", "moved to:renamed", "delete:renamed",
+    ]  # fmt: skip
+    client.cove("rm", "-f", "hears")
 
 
 def test_a_port_answers_though_the_agent_dies_and_the_machine_stops_in_order(client: Client, started: str) -> None:

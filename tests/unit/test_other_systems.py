@@ -19,10 +19,8 @@ from not_on_windows import LEFT_OUT, UNIT
 assert cove.__file__ is not None
 HOST = Path(cove.__file__).parent
 LINUX_ALONE = {"share/watching/inotify.py"}
-POSIX_ALONE = LINUX_ALONE | {
-    str(path.relative_to(HOST)) for path in (HOST / "share/ninep").glob("*.py")
-}  # the server that serves no folders on Windows yet (cove.share.choice)
-WINDOWS_ALONE = {"local/pipes.py"}
+POSIX_ALONE = LINUX_ALONE | {"share/ninep/posix.py"}
+WINDOWS_ALONE = {"local/pipes.py", "share/watching/notifications.py", "share/ninep/nt.py", "share/ninep/windows.py"}
 NOT_THERE = {
     "darwin": {"modules": [], "not": LINUX_ALONE | WINDOWS_ALONE},
     "win32": {
@@ -56,7 +54,7 @@ MISSING = {
 }  # fmt: skip
 
 SCRIPT = """
-import asyncio, builtins, importlib, importlib.metadata, os, select, signal, socket, subprocess, sys, time, types
+import asyncio, builtins, ctypes, importlib, importlib.metadata, os, select, signal, socket, subprocess, sys, time, types
 
 name, modules, missing, blocked = sys.argv[1], *map(eval, sys.argv[2:])
 kept = {(owner, one): getattr(sys.modules[owner], one) for owner in missing for one in missing[owner] if hasattr(sys.modules[owner], one)}
@@ -99,6 +97,7 @@ def imported(module, globals=None, locals=None, fromlist=(), level=0):
 if name == "win32":
     for number, one in enumerate(("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP", "CREATE_BREAKAWAY_FROM_JOB")):
         setattr(subprocess, one, 1 << number)
+    ctypes.WinDLL = Anything
 builtins.__import__ = imported
 failed = 0
 pretend()
@@ -134,10 +133,13 @@ def test_every_module_is_imported_where_it_may_be(platform: str) -> None:
 def test_what_is_for_one_system_is_imported_there_alone() -> None:
     for path in HOST.rglob("*.py"):
         file, text = str(path.relative_to(HOST)), path.read_text()
-        assert "cove.share.ninep" not in "".join(re.findall(r"(?:from|import) +(\S+)", text)) or file in POSIX_ALONE
+        assert "cove.share.ninep" not in "".join(re.findall(r"(?:from|import) +(\S+)", text)) or file.startswith(
+            "share/ninep/"
+        )
         for module, line in (
             ("cove.share.watching.inotify", 'if sys.platform == "linux"'),
             ("pipes", 'if sys.platform == "win32"'),
+            ("windows", 'if sys.platform == "win32"'),
         ):
             if re.search(rf"(?:from|import) +(?:\S+ import +)?{re.escape(module)}\b", text):
                 assert line in text, file

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from coved.api.http import Request, Response, json_stream
 from coved.api.router import Router
-from coved.errors import NotFound
 from coved.times import go_rfc3339
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         VertexWarning,
     )
     from coved.engine import Engine
+
+log = logging.getLogger(__name__)
 
 
 def routes(router: Router) -> None:
@@ -42,19 +44,32 @@ async def _told(engine: Engine, *, follow: bool) -> AsyncIterator[object]:
     history = engine.build_history
     with history.listening() as events:
         for entry in reversed(await history.entries()):
-            yield {"Build": describe(entry)}
+            if described := _build(entry):
+                yield described
         if not follow:
             return
         yield {"Ready": True}
         async for kind, entry in events:
-            yield {"Removed": entry.record.ref} if kind == HISTORY_DELETED else {"Build": describe(entry)}
+            if described := {"Removed": entry.record.ref} if kind == HISTORY_DELETED else _build(entry):
+                yield described
+
+
+def _build(entry: Entry) -> dict[str, Any] | None:
+    """None for one of which this fails: clients and files have told of it, and the list goes on without."""
+    try:
+        return {"Build": describe(entry)}
+    except Exception:
+        log.exception("build %s cannot be told of", entry.record.ref)
+        return None
 
 
 async def _progress(engine: Engine, request: Request) -> Response:
+    from coved.buildkit.history import no_record
+
     ref = request.match["ref"]
     entry = await engine.build_history.find(ref)
     if entry is None:
-        raise NotFound(f"no record found for ref {ref}")
+        raise no_record(ref)
 
     async def told() -> AsyncIterator[object]:
         async for message in engine.build_history.follow(entry):
@@ -77,7 +92,7 @@ def describe(entry: Entry) -> dict[str, Any]:
         {
             "Ref": record.ref,
             "State": state(record),
-            "Context": entry.context,
+            "Context": entry.kept.context,
             "FrontendAttrs": record.frontend_attrs,
             "Exporters": [{"Type": one.type, "Attrs": one.attrs} for one in record.exporters],
             "ExporterResponse": record.exporter_response,

@@ -18,7 +18,7 @@ from coved.build.errors import BuildError
 from coved.build.files.folder import Folder
 from coved.build.progress import Status, Vertex
 from coved.build.request import Result
-from coved.buildkit.recording import recorded
+from coved.buildkit.classic import recorded
 from coved.containers import modes
 from coved.errors import EngineError, InvalidParameter
 from coved.images import reference

@@ -79,7 +79,7 @@ class Build:
         asked = attributes.read(self.solve, options, inputs)
         session = await self._sessions.get(self.solve.session)
         if self._entry is not None:
-            self._entry.context = session.context
+            self._entry.kept.context = session.context
         others = {name: await self._sessions.get(id) for name, id in asked.sessions.items() if id != session.id}
         client = BuildClient(session, upload=asked.upload, names=asked.names, others=others)
         return await self._builder.build(asked.request, client, self.log)

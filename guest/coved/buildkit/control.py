@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -103,7 +104,10 @@ class Control:
 
     async def _status(self, call: Call[StatusRequest, StatusResponse]) -> None:
         ref = (await call.one()).ref
-        entry = await self._history.find(ref) if ref not in self._builds else None
+        entry = None
+        if ref not in self._builds:
+            with contextlib.suppress(OSError):  # clients ask before each build: one that cannot be found is not known
+                entry = await self._history.find(ref)
         told = self._history.follow(entry) if entry is not None else (await self._builds.get(ref)).log.follow()
         async for message in told:
             await call.send(message)
@@ -149,7 +153,7 @@ class Control:
             if request.early_exit:
                 return
             async for kind, entry in events:
-                if wanted(entry) or request.ref in ("", entry.record.ref):
+                if request.ref in ("", entry.record.ref):
                     await tell(kind, entry)
 
     async def _update_history(

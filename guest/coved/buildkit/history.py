@@ -54,15 +54,6 @@ class Entry:
         assert self.kept.record is not None
         return self.kept.record
 
-    @property
-    def context(self) -> str:
-        """What the folder was called that the build was given; "" for none that is known."""
-        return self.kept.context
-
-    @context.setter
-    def context(self, name: str) -> None:
-        self.kept.context = name
-
 
 class History:
     """Belongs to the event loop; ``folder`` is its own. Nothing is read before it is first asked."""
@@ -80,6 +71,7 @@ class History:
         self._all_ended.set()
 
     async def _open(self) -> None:
+        """Raises OSError; then it is tried again."""
         async with self._opening:
             if self._opened:
                 return
@@ -202,7 +194,7 @@ class History:
         try:
             return await asyncio.to_thread(self._files.log, entry.kept)
         except FileNotFoundError:
-            raise _no_record(entry.record.ref) from None
+            raise no_record(entry.record.ref) from None
 
     async def remove(self, ref: str) -> None:
         """Raises NotFound, Conflict."""
@@ -214,15 +206,21 @@ class History:
         """Whether it stays until somebody removes it. Raises NotFound, Conflict, OSError."""
         entry = await self._ended(ref)
         async with self._changing:
-            entry.record.pinned = pinned
-            if entry.log is None:
-                await asyncio.to_thread(self._files.rewrite, entry.kept)
+            if self._entries.get(ref) is not entry:
+                raise no_record(ref)  # meanwhile it was removed
+            before, entry.record.pinned = entry.record.pinned, pinned
+            try:
+                if entry.log is None:
+                    await asyncio.to_thread(self._files.rewrite, entry.kept)
+            except OSError:
+                entry.record.pinned = before
+                raise
         self._told_of(entry)
 
     async def _ended(self, ref: str) -> Entry:
         entry = await self.find(ref)
         if entry is None:
-            raise _no_record(ref)
+            raise no_record(ref)
         if not entry.record.completed_at:
             raise Conflict(f"build {ref} is still under way")
         if entry.writing is not None:
@@ -280,5 +278,5 @@ def _count(record: BuildHistoryRecord, log: StatusLog) -> None:
     record.num_warnings = log.warnings
 
 
-def _no_record(ref: str) -> NotFound:
+def no_record(ref: str) -> NotFound:
     return NotFound(f"no record found for ref {ref}")

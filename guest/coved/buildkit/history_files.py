@@ -37,7 +37,7 @@ _SPEED = 1
 class Kept(Message):
     record: BuildHistoryRecord | None = message(1, BuildHistoryRecord)
     context: str = string(2)
-    """What the folder was called that the build was given."""
+    """What the folder was called that the build was given; "" for none that is known."""
 
 
 class Files:
@@ -47,19 +47,25 @@ class Files:
         self._folder = folder
 
     def read_all(self) -> list[tuple[Kept, int]]:
-        """With their sizes; what is none is removed."""
+        """With their sizes. What is none is removed; what cannot be read now stays, it may be another time. Raises OSError."""
+        try:
+            paths = sorted(self._folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
         found = []
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for path in sorted(self._folder.iterdir()):
-                try:
-                    with path.open("rb") as file:
-                        kept = _read_head(file)
-                    if path.name.endswith(_NEW) or kept.record is None:
-                        raise WireError("it is not whole")
-                    found.append((kept, path.stat().st_size))
-                except (OSError, WireError) as error:
-                    log.warning("a build's record is removed, which cannot be read: %s", error)
-                    path.unlink(missing_ok=True)
+        for path in paths:
+            try:
+                with path.open("rb") as file:
+                    kept = _read_head(file)
+                if path.name.endswith(_NEW) or kept.record is None:
+                    raise WireError("it is not whole")
+                found.append((kept, path.stat().st_size))
+            except OSError as error:
+                log.warning("a build's record cannot be read: %s", error)
+            except WireError as error:
+                log.warning("a build's record is removed, which is none: %s", error)
+                with contextlib.suppress(OSError):
+                    path.unlink()
         return found
 
     def write(self, kept: Kept, log: bytes) -> int:

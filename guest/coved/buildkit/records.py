@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import re
 import secrets
 import string
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from coved.buildkit.errors import to_grpc, vertex_detail
 from coved.buildkit.messages import BuildHistoryRecord, Descriptor, Exporter
 from coved.dockerfile.instructions import Location
 from coved.grpc.status import Code, Status
-from coved.outside import without_credentials
+from coved.outside import masked, without_credentials
 
 CANCELED = "context canceled"
 ERROR_TYPE = "application/vnd.googeapis.google.rpc.status+proto"
@@ -24,6 +25,8 @@ ERROR_TYPE = "application/vnd.googeapis.google.rpc.status+proto"
 _INTERNAL = "internal error, see the engine's log"
 _ID_LETTERS = string.digits + string.ascii_lowercase
 _ID_LENGTH = 25
+_PROXY = re.compile(r"build-arg:(?!NO_)\w+_PROXY", re.IGNORECASE)
+"""Its value is one address, which needs no scheme."""
 _IMPORTS = "cache-imports"
 _SHOWN_OF_IMPORTS = ("ref", "scope")
 
@@ -35,7 +38,7 @@ def new_ref() -> str:
 
 def attributes(given: Mapping[str, str]) -> dict[str, str]:
     """A frontend's, without names and passwords in addresses, and without what opens caches. Build arguments are in it, as in BuildKit."""
-    found = {name: without_credentials(value) for name, value in given.items()}
+    found = {name: (masked if _PROXY.fullmatch(name) else without_credentials)(value) for name, value in given.items()}
     if _IMPORTS in found:
         found[_IMPORTS] = _imports(found[_IMPORTS])
     return found
@@ -111,7 +114,9 @@ def failed_lines(error: Status) -> Lines | None:
     for detail in error.details:
         if not detail.type_url.endswith("errdefs.Source+json"):
             continue
-        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):  # it may be a client's
+        with contextlib.suppress(
+            ValueError, LookupError, TypeError, OverflowError, RecursionError
+        ):  # it may be a client's
             told = json.loads(detail.value)
             lines = told["ranges"][0]
             return Lines(

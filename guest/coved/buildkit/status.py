@@ -1,4 +1,6 @@
-"""What a build says of itself (``coved.build.progress.Progress``), for any number of listeners, early or late."""
+"""What a build says of itself (``coved.build.progress.Progress``), for any number of listeners, early or late.
+
+Addresses lose their names and passwords: it is shown, and kept."""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ from coved.buildkit.messages import (
     VertexWarning,
 )
 from coved.dockerfile.instructions import Warning
+from coved.outside import without_credentials
 
 LOG_LIMIT = 32 << 20
 """Bytes of output that are kept for those who listen late, or slowly; the oldest goes first."""
@@ -102,11 +105,11 @@ class StatusLog:
     def vertex(self, vertex: Step) -> None:
         step = Vertex(
             digest=vertex.digest,
-            name=vertex.name,
+            name=without_credentials(vertex.name),
             cached=vertex.cached,
             started=vertex.started_ns,
             completed=vertex.completed_ns,
-            error=vertex.error,
+            error=without_credentials(vertex.error),
         )
         self.steps[step.digest] = step
         self._add(step)
@@ -114,9 +117,9 @@ class StatusLog:
 
     def status(self, status: TransferStatus) -> None:
         message = VertexStatus(
-            id=status.id,
+            id=without_credentials(status.id),
             vertex=status.vertex,
-            name=status.name,
+            name=without_credentials(status.name),
             current=status.current,
             total=status.total,
             timestamp=time.time_ns(),
@@ -156,7 +159,9 @@ class StatusLog:
             VertexWarning(
                 vertex=vertex,
                 level=1,
-                short=f"{warning.rule}: {warning.message} (line {lines.first})".encode("utf-8", "replace"),
+                short=without_credentials(f"{warning.rule}: {warning.message} (line {lines.first})").encode(
+                    "utf-8", "replace"
+                ),
                 detail=[warning.description.encode("utf-8", "replace")],
                 url=warning.url,
                 info=SourceInfo(warning.filename, warning.text.encode("utf-8", "replace"), language="Dockerfile"),

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from coved.networks import Networks
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+_Carried = tuple[str, tuple[int, int]]
+"""A network namespace, with the bytes that it has received and sent so far."""
 
 INTERVAL_S = 1.0
 TRAFFIC_S = 2.0
@@ -83,33 +85,47 @@ class Stats:
         would need a stream for each container otherwise. One on the machine's own network has no devices to be counted.
         """
         loop = asyncio.get_running_loop()
-        before, since = self._carried(), loop.time()
+        before, since = self._carried({}), loop.time()
         while True:
             await asyncio.sleep(TRAFFIC_S)
-            now, at = self._carried(), loop.time()
-            # Of a container that is new all of it is, and one that has ended tells nothing any more.
+            now, at = self._carried(before), loop.time()
+            # By namespaces, which containers may share. Of a container that is new all of it is, and one that has ended tells nothing.
+            earlier = dict(before.values())
             received, sent = (
-                sum(max(0, counted[way] - before.get(namespace, (0, 0))[way]) for namespace, counted in now.items())
+                sum(
+                    max(0, count[way] - earlier.get(namespace, (0, 0))[way])
+                    for namespace, count in dict(now.values()).items()
+                )
                 / (at - since)
                 for way in (0, 1)
             )
             before, since = now, at
             yield {"received": round(received), "sent": round(sent)}
 
-    def _carried(self) -> dict[str, tuple[int, int]]:
-        """Bytes received and sent so far, by network namespaces, which containers may share."""
-        found: dict[str, tuple[int, int]] = {}
+    def _carried(self, before: Mapping[str, _Carried]) -> dict[str, _Carried]:
+        """By containers that run. One that cannot be counted just now, as while it changes networks, has carried what it had ``before``."""
+        found: dict[str, _Carried] = {}
         for container in self._registry:
-            interfaces = self._networks.sandboxes.interfaces(container.id)
-            if (shim := container.shim) is None or not container.state.running or not interfaces:
+            if (shim := container.shim) is None or not container.state.running:
                 continue
-            try:
-                namespace = os.readlink(f"/proc/{shim.pid}/ns/net")  # noqa: PTH115 -- for each container
-            except OSError:  # it is ending
-                continue
-            devices = _traffic(shim.pid, interfaces).values()
-            found[namespace] = sum(one["rx_bytes"] for one in devices), sum(one["tx_bytes"] for one in devices)
+            if carried := self._count(container.id, shim.pid) or before.get(container.id):
+                found[container.id] = carried
         return found
+
+    def _count(self, id: str, pid: int) -> _Carried | None:
+        interfaces = self._networks.sandboxes.interfaces(id)
+        if not interfaces:
+            return None
+        try:
+            namespace = os.readlink(f"/proc/{pid}/ns/net")  # noqa: PTH115 -- for each container
+            devices = _traffic(pid, interfaces).values()
+        except OSError:  # it is ending
+            return None
+        return (
+            (namespace, (sum(one["rx_bytes"] for one in devices), sum(one["tx_bytes"] for one in devices)))
+            if devices
+            else None
+        )
 
     def _measure(self, container: Container) -> _Sample:
         shim = container.shim

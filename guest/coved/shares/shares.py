@@ -195,7 +195,8 @@ class Shares:
             return ""
         kept = "beside those of `cove config get shared_folders`" if self.table.shares else ""
         way = " ".join(filter(None, ("; share it", kept)))
-        file = f"; of a file, share the folder that it lies in: {posixpath.dirname(path)}"
+        folder = posixpath.dirname(path)
+        file = f"; of a file, share the folder that it lies in: {folder}" if folder != "/" else ""
         return f"{way}: cove config set shared_folders {path} && cove machine restart{file}"
 
     def warning(self, source: str) -> str:

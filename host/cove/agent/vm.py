@@ -59,6 +59,8 @@ BOOT_TIMEOUT_S = 180.0
 FIRST_TRY_S = 120.0
 """In which a guest that boots asks for its seed, when another try follows. That one has the longer time, for a computer that is too
 slow for this."""
+MOST_PATIENCE = 3.0
+"""Times as long as these a boot may take on a computer that has far too much to do (`_patience`)."""
 SOCKETS_S, AGAIN_S = 5.0, 0.25
 """In which a guest that is there answers who comes by sockets; and how soon it is tried again while it boots."""
 LINK = "/run/cove/link.sock"
@@ -598,6 +600,7 @@ class Vm:
     async def _or_gone(self, work: Awaitable[object], timeout_s: float) -> None:
         """Wait for a step of the boot. Raises `BootError` when the VM ends meanwhile, or it takes too long and nobody is in it."""
         assert self._driver is not None
+        timeout_s *= _patience()
         up: asyncio.Future[object] = asyncio.ensure_future(work)
         gone: asyncio.Future[None] = asyncio.ensure_future(self._driver.wait_exit())
         try:
@@ -607,7 +610,10 @@ class Vm:
                 self._report(Event("boot", stays))
                 await asyncio.wait((gone, up), timeout=HELD_S, return_when=asyncio.FIRST_COMPLETED)
             if not (gone.done() or up.done()) and (self.link is None or not self.link.was_opened):
-                log.error("the VM does nothing:\n%s", await self._driver.inspected() or "and QEMU does not answer")
+                log.error(
+                    "the VM has not come up; its processors:\n%s",
+                    await self._driver.inspected() or "and QEMU does not answer",
+                )
             if not up.done():
                 raise self._boot_error(None if gone.done() else timeout_s)
             try:
@@ -699,7 +705,13 @@ class Vm:
             why, kind = reason, GuestGaveUp
         return kind(
             f"the machine {self._paths.name} did not start: {why}",
-            "\n".join(["the console's last lines:", *last, f"all of it: {self._paths.console_log}"]),
+            "\n".join(
+                [
+                    *(["the console's last lines:", *last] if last else ["the console has said nothing"]),
+                    f"all of it: {self._paths.console_log}",
+                    f"what may be wrong: cove diagnose {self._paths.name}",
+                ]
+            ),
         )
 
     async def _ready_or_full(self, report: Report, timeout_s: float) -> None:
@@ -863,6 +875,17 @@ async def one_of(what: Collection[asyncio.Future[Any]], timeout_s: float, forced
             await asyncio.wait(what, timeout=FORCED_OFF_S, return_when=asyncio.FIRST_COMPLETED)
     finally:
         hurry.cancel()
+
+
+def _patience() -> float:
+    """How many times as long as usual a boot may take now: where many programs wait for each processor, a VM has its part of one.
+
+    A boot keeps some of them busy itself, so 2 for each is nothing unusual.
+    """
+    if sys.platform == "win32":
+        return 1.0
+    waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return min(MOST_PATIENCE, max(1.0, waiting / 2))
 
 
 def _resident(pid: int | None) -> int | None:

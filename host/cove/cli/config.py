@@ -305,6 +305,8 @@ def edit(name: str, as_json: bool) -> None:
     paths = lifecycle.existing(name)
     asked = sys.stderr if as_json else sys.stdout
     before = settings.text_of(paths.settings)
+    if paths.settings_draft.exists():
+        print(f"what you wrote before, and did not count, is still in {paths.settings_draft}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="cove-edit-") as folder:
         draft = Path(folder) / paths.settings.name
         draft.write_text(before, "utf-8", newline="")

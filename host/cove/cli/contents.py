@@ -35,9 +35,9 @@ def sbom(context: Context, values: Values) -> int:
     """`cove image sbom`"""
     kind = "json" if values["json"] else _one_of("format", values["format"], _KINDS)
     _check(values["output"])
-    from cove.contents import made
+    from cove.contents import provenance
 
-    now = made.now()  # a wrong SOURCE_DATE_EPOCH is told before anything is read
+    now = provenance.now()  # a wrong SOURCE_DATE_EPOCH is told before anything is read
     with _progress(quiet=values["quiet"]) as report:
         contents = _read(context, _image(context, values.args[0]), report)
     if kind == "spdx":
@@ -69,11 +69,11 @@ def scan(context: Context, values: Values) -> int:
     _check(values["output"])
     from contextlib import closing
 
-    from cove.contents import made
+    from cove.contents import provenance
     from cove.vulnerabilities import database
     from cove.vulnerabilities.scan import scan as scanned
 
-    now = made.now()
+    now = provenance.now()
     image = _image(context, values.args[0])
     with _progress(quiet=values["quiet"]) as report:
         with closing(database.open_(Path(path), report)) as known:
@@ -88,8 +88,13 @@ def scan(context: Context, values: Values) -> int:
         written = _json(_scanned(found))
     _write(written, values["output"])
     if not values["quiet"]:
-        _tell([*_about(found), *_unread(found.contents)])
-    return FOUND if threshold is not None and found.at_least(threshold) else 0
+        _tell(_about(found))
+    _tell([*_gaps(found), *_unread(found.contents)])
+    if threshold is None:
+        return 0
+    if not found.checked:
+        raise CliError("--fail-on: nothing can be said: no package of the image was checked")
+    return FOUND if found.at_least(threshold) else 0
 
 
 def _one_of(name: str, given: str, known: Mapping[str, str] | tuple[str, ...]) -> str:
@@ -189,6 +194,12 @@ def _about(found: Scan) -> list[str]:
     ]
     if about.unread:
         notes.append(f"not read: entries of the database that are none ({about.unread})")
+    return notes
+
+
+def _gaps(found: Scan) -> list[str]:
+    """What the result does not speak of. A scan that says nothing else must say this."""
+    notes: list[str] = []
     for each in found.unchecked:
         why = f"the database has none of {each.ecosystem}" if each.ecosystem else "OSV does not have their distribution"
         notes.append(f"not checked: {each.packages} packages ({each.kind}): {why}")
@@ -219,8 +230,7 @@ def _table(found: Scan) -> str:
     from cove.cli.format import table
 
     if not found.findings:
-        checked = len(found.contents.packages) - sum(each.packages for each in found.unchecked)
-        return f"No known vulnerability in the {checked} packages that were checked\n"
+        return f"No known vulnerability in the {found.checked} packages that were checked\n"
     heads = ("SEVERITY", "VULNERABILITY", "PACKAGE", "VERSION", "FIXED IN", "ECOSYSTEM")
     return table([heads, *(_row(each) for each in found.findings)])
 
@@ -334,13 +344,14 @@ What was found and could not be read is told.""",
 The database is OSV's, as osv.dev publishes it: a file all.zip, or a folder of such files or of
 OSV's JSON files. It is indexed once, and again when it has changed; nothing is fetched.
 
-The exit status is 0, and 3 with --fail-on when there is something at or above that severity.""",
+The exit status is 0, and 3 with --fail-on when there is something at or above that severity;
+with --fail-on it is an error when no package could be checked.""",
         "IMAGE",
         (
             text("database", "", "OSV database to look in (COVE_OSV_DATABASE)"),
             text("fail-on", "", "Exit with 3 from this severity on (low, medium, high, critical)"),
             text("format", "", "Format of the result (table, json, sarif)", "table"),
-            *_common("Suppress progress, and notes on the database and what was not checked"),
+            *_common("Suppress progress, and notes on the database"),
         ),
         least=1,
         most=1,

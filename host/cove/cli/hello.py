@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from cove.cli.client import EngineClient
 from cove.cli.command import Command, Context
@@ -82,42 +83,72 @@ def _machine_argument(engine: EngineClient) -> str:
 def _container(engine: EngineClient, port: str, cove: str) -> None:
     """Have the container running, a new one unless it is there and publishes the port."""
     bindings = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}
+    present = _present(engine, cove)
+    if present is None:
+        _new(engine, port, bindings, cove)
+    elif present["HostConfig"]["PortBindings"] != bindings:
+        _instead_of(engine, present["Id"], port, bindings, cove)
+    elif not present["State"]["Running"]:
+        _start(engine, cove)
+
+
+def _present(engine: EngineClient, cove: str) -> dict[str, Any] | None:
     try:
         present = engine.json("GET", f"/containers/{NAME}/json")
-        if LABEL not in (present["Config"]["Labels"] or {}):
-            raise CliError(
-                f"cove: there is a container {NAME} already, which is not this command's\n"
-                f"      remove it with: {cove} rm -f {NAME}, or give it another name: {cove} rename {NAME} NAME"
-            )
-        if present["HostConfig"]["PortBindings"] != bindings:
-            engine.json("DELETE", f"/containers/{NAME}", {"force": True})
-            present = None
     except DaemonError as error:
         if error.code != 404:
             raise
-        present = None
-    if present is None:
-        print(f"$ cove run -d --name {NAME} -p {port}:80 {IMAGE}", file=sys.stderr)
-        body = {
-            "Image": IMAGE, "Labels": {LABEL: ""}, "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"PortBindings": bindings},
-        }  # fmt: skip
-        try:
-            engine.json("POST", "/containers/create", {"name": NAME}, body)
-        except DaemonError as error:
-            if error.code != 404:
-                raise
-            from cove.cli.pull import pull_image
+        return None
+    if LABEL not in (present["Config"]["Labels"] or {}):
+        raise CliError(
+            f"cove: there is a container {NAME} already, which is not this command's\n"
+            f"      remove it with: {cove} rm -f {NAME}, or give it another name: {cove} rename {NAME} NAME"
+        )
+    return dict(present)
 
-            # Somebody has removed the image; the engine has it put by.
-            pull_image(engine, IMAGE, "", quiet=False, out=sys.stderr)
-            engine.json("POST", "/containers/create", {"name": NAME}, body)
-    if present is None or not present["State"]["Running"]:
-        try:
-            engine.json("POST", f"/containers/{NAME}/start")
-        except DaemonError as error:
-            if not any(words in str(error) for words in ("port is already allocated", "address already in use")):
-                raise
-            raise CliError(f"{error}\n      choose another port: {cove} hello -p 8081") from None
+
+def _instead_of(engine: EngineClient, earlier: str, port: str, bindings: dict[str, Any], cove: str) -> None:
+    """The one on another port goes when the new one runs, and stays when that cannot be."""
+    engine.json("POST", f"/containers/{earlier}/rename", {"name": f"{NAME}-{earlier[:12]}"})
+    try:
+        _new(engine, port, bindings, cove)
+    except BaseException:
+        engine.json("POST", f"/containers/{earlier}/rename", {"name": NAME})
+        raise
+    engine.json("DELETE", f"/containers/{earlier}", {"force": True})
+    print(f"it takes the place of the one on another port: $ cove rm -f {earlier[:12]}", file=sys.stderr)
+
+
+def _new(engine: EngineClient, port: str, bindings: dict[str, Any], cove: str) -> None:
+    """What cannot be started is not left behind."""
+    print(f"$ cove run -d --name {NAME} -p {port}:80 {IMAGE}", file=sys.stderr)
+    body = {
+        "Image": IMAGE, "Labels": {LABEL: ""}, "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"PortBindings": bindings},
+    }  # fmt: skip
+    try:
+        engine.json("POST", "/containers/create", {"name": NAME}, body)
+    except DaemonError as error:
+        if error.code != 404:
+            raise
+        from cove.cli.pull import pull_image
+
+        # Somebody has removed the image; the engine has it put by.
+        pull_image(engine, IMAGE, "", quiet=False, out=sys.stderr)
+        engine.json("POST", "/containers/create", {"name": NAME}, body)
+    try:
+        _start(engine, cove)
+    except BaseException:
+        engine.json("DELETE", f"/containers/{NAME}", {"force": True})
+        raise
+
+
+def _start(engine: EngineClient, cove: str) -> None:
+    try:
+        engine.json("POST", f"/containers/{NAME}/start")
+    except DaemonError as error:
+        if not any(words in str(error) for words in ("port is already allocated", "address already in use")):
+            raise
+        raise CliError(f"{error}\n      choose another port: {cove} hello -p 8081") from None
 
 
 def _fetch(url: str) -> str:

@@ -140,7 +140,8 @@ def suspend(name: str, force: bool, as_json: bool) -> None:
 
     paths = lifecycle.existing(name)
     if (state := _status(name)["state"]) in ("stopped", "suspended"):
-        json_output.told(as_json, f"machine {name} is {state}", machine=name, state=state)
+        words = f"machine {name} is {state}" + (": there is nothing to suspend" if state == "stopped" else "")
+        json_output.told(as_json, words, machine=name, state=state)
         return
     with renderer(f"Cove is suspending machine {name}") as report:
         ending.suspend(paths, report, anyway=force)

@@ -92,8 +92,8 @@ _CONTAINER_VERBS = [
     "update",
     "wait",
 ]
-NOT_YET = ("buildx", "manifest", "swarm")
-"""Commands of docker's that a user would look for and that have yet to be written."""
+DOCKERS_OWN = ("buildx", "context", "manifest")
+"""Commands of docker's that its own client carries out, on any engine."""
 _INSPECT = "Display detailed information on one or more "
 
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
@@ -317,16 +317,23 @@ def _dispatch(words: list[str]) -> int:
         if helping:
             raise CliError(f"unknown help topic: {error.name}") from None
         raise
-    if entry is None and name in NOT_YET:
-        raise CliError(f"{PROGRAM}: this version of Cove has no '{name}' yet")
+    if entry is None and name in DOCKERS_OWN:
+        raise CliError(f"{PROGRAM}: '{name}' is a command of docker's own client, which works with Cove: docker {name}")
     if entry is None and helping:
         raise CliError(f"unknown help topic: {name}")
     if entry is None:
         from cove.cli.nearest import suggestion
 
-        near = suggestion(name, [*VERBS, *GROUPS, *OWN_GROUPS, *OWN_COMMANDS])
+        near = _of_machines(name) or suggestion(name, [*VERBS, *GROUPS, *OWN_GROUPS, *OWN_COMMANDS])
         raise CliError(f"{PROGRAM}: unknown command: {path}{near}\n\nRun '{PROGRAM} --help' for more information")
     return _run(load(entry), path, all_names(entry), rest, machine, given["host"] or None)
+
+
+def _of_machines(name: str) -> str:
+    """For who leaves out `machine`, which other programs of this kind do not have; "" for what is no command of it."""
+    from cove.cli.machine import group
+
+    return f"\n\nDid you mean this?\n  machine {name}" if name in group.commands else ""
 
 
 def load(entry: tuple[str, str, str]) -> Command:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cove.contents.package import Package, clean
-from cove.contents.texts import lines, stanzas
+from cove.contents.stanzas import lines, stanzas
 
 
 def packages(text: str) -> Iterator[Package]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import tarfile
 import zlib
@@ -23,12 +24,16 @@ MAX_HEADER = 1 << 20
 MAX_GLOBAL_HEADER = 1 << 16
 MAX_GLOBAL_FIELDS = 1000
 MAX_PATH = 4096
+MAX_XZ_MEMORY = 256 << 20
+"""The most that `xz -9` asks for is a quarter of it."""
 MAX_READS_AFTER_END = 100
 BUFFER = 1 << 18
 _ENDS = ("EOFHeaderError", "EmptyHeaderError")
 """What tarfile raises where an archive ends in order; the library tells of their common base alone."""
 _MORE_HOLES = 482
 """Where a header of GNU's old sparse files says that others follow with the rest of the map."""
+_MAGIC = slice(257, 262)
+"""Where a header says that it is one: the name before it, at the very front, may begin as JSON does."""
 _HOLES = "a file with holes (sparse) whose map may be of any length"
 _GLOBAL = (tarfile.XGLTYPE,)
 _MORE = (
@@ -196,13 +201,41 @@ class _Member:
 def layer(read: Callable[[int], bytes], counted: Callable[[int], None]) -> Layer | None:
     """The member of an image's archive as a layer, however it is compressed; None for the documents that are in there, too."""
     first = read(512)
-    if not first or first[:1] in b"{[":
+    if not first or (first[:1] in b"{[" and first[_MAGIC] != b"ustar"):
         return None
     source = _Member(first, read)
     for magic, opened in _COMPRESSIONS:
         if first.startswith(magic):
             return Layer(opened(source), counted)
     return Layer(source, counted)
+
+
+class _Xz:
+    """lzma's own file of them has no bound: a layer may ask for 4 GiB to be decompressed."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._stream = self._next()
+
+    def _next(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
+
+    def read(self, size: int, /) -> bytes:
+        data = b""
+        while not data:
+            if self._stream.eof:  # others may follow it, and zeros before them
+                packed = self._stream.unused_data.lstrip(b"\0")
+                while not packed and (piece := self._source.read(io.DEFAULT_BUFFER_SIZE)):
+                    packed = piece.lstrip(b"\0")
+                if not packed:
+                    break
+                self._stream = self._next()
+            else:
+                packed = self._source.read(io.DEFAULT_BUFFER_SIZE) if self._stream.needs_input else b""
+                if self._stream.needs_input and not packed:
+                    raise EOFError("it ends before its end")
+            data = self._stream.decompress(packed, size)
+        return data
 
 
 def _zstd(source: Any) -> Readable:
@@ -219,5 +252,5 @@ _COMPRESSIONS: tuple[tuple[bytes, Callable[[Any], Readable]], ...] = (
     (b"\x1f\x8b", lambda source: gzip.GzipFile(fileobj=source)),
     (b"\x28\xb5\x2f\xfd", _zstd),
     (b"BZh", bz2.BZ2File),
-    (b"\xfd7zXZ\x00", lzma.LZMAFile),
+    (b"\xfd7zXZ\x00", _Xz),
 )

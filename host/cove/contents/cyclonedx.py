@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from cove.contents import licences, purl
-from cove.contents.made import TOOL, Made, identity
 from cove.contents.package import Contents, Distribution, Installed
+from cove.contents.provenance import TOOL, Provenance, identity
 
 _IMAGE = "image"
 
 
-def document(contents: Contents, made: Made) -> dict[str, Any]:
+def document(contents: Contents, provenance: Provenance) -> dict[str, Any]:
     components = [_distribution(contents.distribution)] if contents.distribution else []
     taken: dict[str, int] = {}
     for each in contents.packages:
         component = _component(each, contents.distribution)
-        count = taken[component["purl"]] = taken.get(component["purl"], 0) + 1
+        named = component.get("purl") or f"{each.package.kind} {each.package.name}@{each.package.version}"
+        count = taken[named] = taken.get(named, 0) + 1
         # A reference is of one component, and the same URL may be of two that differ in their licence.
-        reference = component["purl"] if count == 1 else f"{component['purl']}#{count}"
+        reference = named if count == 1 else f"{named}#{count}"
         components.append({"bom-ref": reference, **component})
     image = contents.image
     root = {
@@ -40,8 +41,8 @@ def document(contents: Contents, made: Made) -> dict[str, Any]:
         "serialNumber": f"urn:uuid:{identity({'image': root, **stated})}",
         "version": 1,
         "metadata": {
-            "timestamp": made.time,
-            "tools": {"components": [{"type": "application", "name": TOOL, "version": made.version}]},
+            "timestamp": provenance.time,
+            "tools": {"components": [{"type": "application", "name": TOOL, "version": provenance.version}]},
             "component": root,
         },
         **stated,
@@ -65,13 +66,14 @@ def _distribution(distribution: Distribution) -> dict[str, Any]:
 def _component(installed: Installed, distribution: Distribution | None) -> dict[str, Any]:
     package = installed.package
     component: dict[str, Any] = {"type": "library", "name": package.name, "version": package.version}
-    if package.kind == "npm" and package.name.startswith("@") and "/" in package.name:
+    if package.kind == "npm" and package.name.startswith("@") and "/" in package.name.strip("/"):
         component["group"], _, component["name"] = package.name.partition("/")
     if declared := licences.expression(package.licence):
         component["licenses"] = [{"expression": declared}]
     elif package.licence:
         component["licenses"] = [{"license": {"name": package.licence}}]
-    component["purl"] = purl.of(package, distribution)
+    if url := purl.of(package, distribution):
+        component["purl"] = url
     properties = [_property("kind", package.kind)]
     if package.source:
         properties.append(_property("source", f"{package.source} {package.source_version}"))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from cove.contents.package import Package, clean
-from cove.contents.texts import lines, stanzas
+from cove.contents.stanzas import lines, stanzas
 
 # Those whose files lie in the image, whole or in part (dpkg(1), "Package states").
 _THERE = {"installed", "unpacked", "half-configured", "half-installed", "triggers-awaited", "triggers-pending"}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from cove.contents import apk, dpkg, npm, os_release, python
+from cove.contents.findings import MAX_FINDINGS, Findings
 from cove.contents.package import Package
-from cove.contents.told import MAX_TOLD, Told
 
 _DATABASE = 32 << 20
 _SMALL = 4 << 20
@@ -20,7 +20,7 @@ _NODE = re.compile(r"(?:^|/)node_modules/(?:@[^/]+/)?[^/.@][^/]*/package\.json$"
 class Reader:
     """`most` are the bytes that it reads; a larger file is read in part with `cut`, else not at all."""
 
-    read: Callable[[str], Told]
+    read: Callable[[str], Findings]
     what: str
     most: int = _SMALL
     cut: bool = False
@@ -48,42 +48,42 @@ def unread(path: str) -> str:
     return ""
 
 
-def _dpkg(text: str) -> Told:
-    return Told(_few(dpkg.packages(text)))
+def _dpkg(text: str) -> Findings:
+    return Findings(_few(dpkg.packages(text)))
 
 
-def _dpkg_list(text: str) -> Told:
-    return Told(owned=_of_languages(dpkg.listed(text)))
+def _dpkg_list(text: str) -> Findings:
+    return Findings(owned=_of_languages(dpkg.listed(text)))
 
 
-def _apk(text: str) -> Told:
-    return Told(_few(apk.packages(text)), owned=_of_languages(apk.listed(text)))
+def _apk(text: str) -> Findings:
+    return Findings(_few(apk.packages(text)), owned=_of_languages(apk.listed(text)))
 
 
-def _python(text: str) -> Told:
+def _python(text: str) -> Findings:
     return _single(python.package(text))
 
 
-def _npm(text: str) -> Told:
+def _npm(text: str) -> Findings:
     return _single(npm.package(text))
 
 
-def _os_release(text: str) -> Told:
-    return Told(distribution=os_release.distribution(text))
+def _os_release(text: str) -> Findings:
+    return Findings(distribution=os_release.distribution(text))
 
 
 def _few(packages: Iterable[Package]) -> tuple[Package, ...]:
     """No more than it takes to see that they are too many."""
-    return tuple(islice(packages, MAX_TOLD + 1))
+    return tuple(islice(packages, MAX_FINDINGS + 1))
 
 
-def _single(package: Package | None) -> Told:
-    return Told((package,) if package else ())
+def _single(package: Package | None) -> Findings:
+    return Findings((package,) if package else ())
 
 
 def _of_languages(paths: Iterable[str]) -> frozenset[str]:
     found = (path for path in paths if path.endswith(_ENDS))
-    return frozenset(islice((path for path in found if reader(path) in (_PYTHON, _NPM)), MAX_TOLD + 1))
+    return frozenset(islice((path for path in found if reader(path) in (_PYTHON, _NPM)), MAX_FINDINGS + 1))
 
 
 def _of_dpkg(path: str) -> Reader | None:

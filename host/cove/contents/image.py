@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from cove.contents import layers
+from cove.contents.findings import Findings
 from cove.contents.layers import Changes
 from cove.contents.package import Contents, Distribution, Image, Installed, Package, Place, Unread, clean
-from cove.contents.told import Told
 
 _OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 """The first of them that is a file; the first is mostly a symbolic link to the second."""
@@ -31,39 +31,42 @@ class _Seen:
     """What is seen from above after each layer: by path what a file tells, and which layer brought each package of it."""
 
     def __init__(self) -> None:
-        self.told: dict[str, Told] = {}
+        self.told: dict[str, Findings] = {}
         self.origins: dict[str, dict[Package, str]] = {}
-        self._known: set[str] = set()
-        """Paths of all files that tell of something, and the folders they are in."""
+        self._known: set[int] = set()
+        """Hashes of the paths of all files that tell of something, and of the folders they are in: as text, those of deep paths would be
+        many times what there is of paths.
+        """
 
     def lay(self, diff_id: str, changes: Changes) -> None:
-        replaced = set(changes.files)
-        gone = {path for path in self._known if path in changes.removed or hash(path) in replaced}
+        gone = self._known & {*changes.files, *map(hash, changes.removed)}
         if gone or changes.hidden or changes.folders:
-            for path in [path for path in self.told if _vanishes(path, gone, changes)]:
+            emptied = gone | {*map(hash, changes.hidden)}
+            for path in [path for path in self.told if _vanishes(path, gone, emptied, changes)]:
                 del self.told[path], self.origins[path]
         for path, told in changes.told.items():
             before = self.origins.get(path, {})
             self.told[path] = told
             # A database is written anew when one package comes: the others came with the layer that had them first.
             self.origins[path] = {package: before.get(package, diff_id) for package in told.packages}
-            self._known.update(_prefixes(path))
+            self._known.update(_folders(path), (hash(path),))
 
 
-def _prefixes(path: str) -> list[str]:
-    """The path, and those of the folders it is in."""
-    parts = path.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+def _folders(path: str) -> Iterator[int]:
+    """Hashes of the paths of the folders it is in, from the image's own ("") on."""
+    yield hash("")
+    for end, letter in enumerate(path):
+        if letter == "/":
+            yield hash(path[:end])
 
 
-def _vanishes(path: str, gone: set[str], changes: Changes) -> bool:
-    *folders, _ = ["", *_prefixes(path)]
-    if any(folder in gone or folder in changes.hidden for folder in folders):
+def _vanishes(path: str, gone: set[int], emptied: set[int], changes: Changes) -> bool:
+    if not emptied.isdisjoint(_folders(path)):
         return True
-    return (path in gone and path not in changes.told) or path in changes.folders
+    return (hash(path) in gone and path not in changes.told) or path in changes.folders
 
 
-def _distribution(told: Mapping[str, Told]) -> Distribution | None:
+def _distribution(told: Mapping[str, Findings]) -> Distribution | None:
     for path in _OS_RELEASE:
         if path in told and (found := told[path].distribution):
             return found
@@ -81,7 +84,7 @@ def _packages(seen: _Seen) -> Sequence[Installed]:
     return sorted(Installed(package, tuple(sorted(found))) for package, found in places.items())
 
 
-def _unread(told: Mapping[str, Told]) -> Sequence[Unread]:
+def _unread(told: Mapping[str, Findings]) -> Sequence[Unread]:
     found: dict[str, list[str]] = {}
     for path, each in told.items():
         if each.unread:

@@ -9,12 +9,18 @@ from dataclasses import dataclass, field
 
 from cove.contents import files
 from cove.contents.archive import MAX_BYTES, MAX_PATH, Damaged, Hostile, Layer, Stream, layer, members
+from cove.contents.findings import MAX_FINDINGS, Findings
 from cove.contents.package import clean
-from cove.contents.told import MAX_TOLD, Told
 from cove.errors import CoveError
 
 MAX_ENTRIES = 5_000_000
 """Files of all layers."""
+MAX_FOLDERS = 256
+"""That a path leads through."""
+MAX_CHARACTERS = 256 << 20
+"""Of all that is kept of all layers, as text or for it."""
+_FOLDER = 64
+"""Counted for each folder of a path that is kept: a hash of its path is (`image`)."""
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _RESERVED = ".wh..wh."
@@ -29,7 +35,7 @@ class Changes:
     when all layers have been read.
     """
 
-    told: dict[str, Told] = field(default_factory=dict)
+    told: dict[str, Findings] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     hidden: set[str] = field(default_factory=set)
     folders: set[str] = field(default_factory=set)
@@ -41,7 +47,7 @@ class Limits:
 
     def __init__(self, report: Callable[[int], None]) -> None:
         self._report = report
-        self._bytes = self._entries = self._told = 0
+        self._bytes = self._entries = self._told = self._characters = 0
 
     def bytes(self, count: int) -> None:
         self._bytes += count
@@ -54,10 +60,17 @@ class Limits:
         if self._entries > MAX_ENTRIES:
             raise Hostile(f"its layers have more than {MAX_ENTRIES} files")
 
-    def told(self, count: int) -> None:
-        self._told += count
-        if self._told > MAX_TOLD:
-            raise Hostile(f"its layers tell of more than {MAX_TOLD} packages")
+    def told(self, path: str, told: Findings | None = None) -> None:
+        """That a path is kept, and what its file tells."""
+        self._told += 1
+        self._characters += len(path) + _FOLDER * path.count("/")
+        if told:
+            self._told += len(told.packages) + len(told.owned)
+            self._characters += sum(map(len, told.owned)) + sum(package.characters for package in told.packages)
+        if self._told > MAX_FINDINGS:
+            raise Hostile(f"its layers tell of more than {MAX_FINDINGS} packages")
+        if self._characters > MAX_CHARACTERS:
+            raise Hostile(f"what its layers tell of packages has more than {MAX_CHARACTERS} characters")
 
 
 def read(archive: Iterable[bytes], wanted: Iterable[str], report: Callable[[int], None]) -> dict[str, Changes]:
@@ -101,15 +114,16 @@ def _changes(source: Layer, limits: Limits) -> Changes:
         path = _normal(member.name)
         folder, _, name = path.rpartition("/")
         if name == _OPAQUE:
-            limits.told(1)
+            limits.told(folder)
             changes.hidden.add(folder)
         elif name.startswith(_RESERVED):
             continue
         elif name.startswith(_WHITEOUT):
-            limits.told(1)
+            limits.told(path)
             changes.removed.add(f"{folder}/{name[len(_WHITEOUT) :]}".removeprefix("/"))
         elif member.isdir():
             if files.reader(path):
+                limits.told(path)
                 changes.folders.add(path)
         elif not path:
             continue
@@ -117,38 +131,41 @@ def _changes(source: Layer, limits: Limits) -> Changes:
             changes.files.append(hash(path))
             changes.told.pop(path, None)
             if member.isreg() and (told := _told(path, member, reading)) is not None:
-                limits.told(1 + len(told.packages) + len(told.owned))
+                limits.told(path, told)
                 changes.told[path] = told
             elif member.islnk() and files.reader(path):
-                limits.told(1)
                 linked.append((path, _normal(member.linkname)))
+                limits.told(path)
+                limits.told(linked[-1][1])
     for path, target in linked:
-        unread = Told(unread="file of a package manager that is a hard link to another")
+        unread = Findings(unread="file of a package manager that is a hard link to another")
         changes.told[path] = changes.told.get(target, unread)
     return changes
 
 
 def _normal(name: str) -> str:
-    """A path without a slash or `./` at its front. Raises `Hostile` for one that leads out of the image."""
+    """A path without a slash or `./` at its front. Raises `Hostile` for one that leads out of the image, or too deep."""
     if len(name) > MAX_PATH:
         raise Hostile(f"a path of {len(name)} characters")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise Hostile("a path that leads out of it")
+    if len(parts) > MAX_FOLDERS:
+        raise Hostile(f"a path of {len(parts)} folders")
     return "/".join(parts)
 
 
-def _told(path: str, member: tarfile.TarInfo, reading: Callable[[int], bytes]) -> Told | None:
+def _told(path: str, member: tarfile.TarInfo, reading: Callable[[int], bytes]) -> Findings | None:
     reader = files.reader(path)
     if reader is None:
         unread = files.unread(path)
-        return Told(unread=unread) if unread else None
+        return Findings(unread=unread) if unread else None
     if member.size > reader.most and not reader.cut:
-        return Told(unread=f"{reader.what} of more than {reader.most >> 20} MiB")
+        return Findings(unread=f"{reader.what} of more than {reader.most >> 20} MiB")
     data = b""
     while len(data) < reader.most and (piece := reading(reader.most - len(data))):
         data += piece
     try:
         return reader.read(data.decode("utf-8", "replace"))
     except ValueError:
-        return Told(unread=f"{reader.what} that cannot be read")
+        return Findings(unread=f"{reader.what} that cannot be read")

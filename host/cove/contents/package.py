@@ -30,6 +30,13 @@ class Package:
     source_version: str = ""
     licence: str = ""
 
+    @property
+    def characters(self) -> int:
+        """How many there are to keep."""
+        return sum(
+            map(len, (self.name, self.version, self.architecture, self.source, self.source_version, self.licence))
+        )
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:

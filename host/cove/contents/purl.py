@@ -7,7 +7,8 @@ from packageurl import PackageURL
 from cove.contents.package import Distribution, Package
 
 
-def of(package: Package, distribution: Distribution | None) -> str:
+def of(package: Package, distribution: Distribution | None) -> str | None:
+    """None for a name that none can have: one of slashes, or a scope alone."""
     namespace, name, qualifiers = "", package.name, dict[str, str]()
     if package.kind in ("deb", "apk"):
         namespace = distribution.identifier if distribution else {"deb": "debian", "apk": "alpine"}[package.kind]
@@ -17,4 +18,6 @@ def of(package: Package, distribution: Distribution | None) -> str:
             qualifiers["distro"] = f"{distribution.identifier}-{distribution.version}"
     elif package.kind == "npm" and name.startswith("@") and "/" in name:
         namespace, _, name = name.partition("/")
+    if not name.strip("/"):
+        return None
     return PackageURL(package.kind, namespace or None, name, package.version, qualifiers).to_string()

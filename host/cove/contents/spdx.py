@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from cove.contents import licences, purl
-from cove.contents.made import TOOL, Made, identity
 from cove.contents.package import Contents, Distribution, Installed
+from cove.contents.provenance import TOOL, Provenance, identity
 
 _NOTHING = "NOASSERTION"
 _DOCUMENT = "SPDXRef-DOCUMENT"
@@ -16,7 +16,7 @@ _IMAGE = "SPDXRef-Image"
 _DISTRIBUTION = "SPDXRef-Distribution"
 
 
-def document(contents: Contents, made: Made) -> dict[str, Any]:
+def document(contents: Contents, provenance: Provenance) -> dict[str, Any]:
     packages = [_image(contents)]
     related = [_relationship(_DOCUMENT, "DESCRIBES", _IMAGE)]
     if contents.distribution:
@@ -33,7 +33,7 @@ def document(contents: Contents, made: Made) -> dict[str, Any]:
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "documentNamespace": f"https://spdx.org/spdxdocs/{slug}-{identity(stated)}",
-        "creationInfo": {"created": made.time, "creators": [f"Tool: {TOOL}-{made.version}"]}
+        "creationInfo": {"created": provenance.time, "creators": [f"Tool: {TOOL}-{provenance.version}"]}
         | ({"comment": _unread(contents)} if contents.unread else {}),
         **stated,
     }
@@ -85,9 +85,10 @@ def _package(installed: Installed, distribution: Distribution | None) -> dict[st
     # Of all that is known: packages may differ in their licence alone, and have the same URL.
     unique = hashlib.sha256(repr((locator, package)).encode()).hexdigest()[:12]
     stated = _stated(f"SPDXRef-{readable}-{unique}", package.name, package.version)
-    stated["externalRefs"] = [
-        {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": locator}
-    ]
+    if locator:
+        stated["externalRefs"] = [
+            {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": locator}
+        ]
     built = f"Built from {package.source} {package.source_version}. " if package.source else ""
     stated["sourceInfo"] = (
         built + "Told by " + ", ".join(f"{place.path} in {place.layer}" for place in installed.places)

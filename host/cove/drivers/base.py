@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -40,6 +41,20 @@ class SharedFolder:
     tag: str
     path: Path
     read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """The end of a stream that a process is started for: a socket that it inherits; or where that is none (below 0), a port of 127.0.0.1
+    whose other side it knows by the keys in a folder (`cove.local.tls`)."""
+
+    socket: int
+    port: int = 0
+    keys: Path = Path()
+
+
+Serve = Callable[[StreamEnd], subprocess.Popen[bytes]]
+"""Starts the process that has the end. Raises `DriverError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +261,10 @@ class Driver(Forwarding):
         """Give the VM a folder that a server of virtiofs (vhost-user) serves, which listens on a unix socket. Raises `DriverError`."""
 
     @abstractmethod
-    async def plug_stream(self, tag: str, fd: int) -> None:
-        """Give the VM a stream of bytes by the name of ``tag``, whose other end is the peer of a unix socket. Raises `DriverError`."""
+    async def plug_stream(self, tag: str, serve: Serve) -> None:
+        """Give the VM a stream of bytes by the name of ``tag``, whose other end a process has that is started for it.
+
+        Raises `DriverError`."""
 
     @abstractmethod
     async def unplug(self, tag: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,8 +14,38 @@ from typing import IO
 Words = Sequence[str | Path]
 
 if sys.platform == "win32":
+    import _winapi
     import msvcrt
     import threading
+
+    _SYNCHRONIZE = 0x0010_0000
+    _LOOK_MS = 1000
+
+    async def ended(pid: int) -> None:
+        """Return when a process has ended, which may be nobody's child here."""
+        try:
+            handle = _winapi.OpenProcess(
+                _SYNCHRONIZE, False, pid
+            )  # it cannot come to mean another process from here on
+        except OSError:
+            return
+        loop, gone, over = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+        def wait() -> None:
+            try:
+                while not over.is_set():
+                    if _winapi.WaitForSingleObject(handle, _LOOK_MS) != _winapi.WAIT_TIMEOUT:
+                        with contextlib.suppress(RuntimeError):  # the loop has ended
+                            loop.call_soon_threadsafe(gone.set)
+                        return
+            finally:
+                _winapi.CloseHandle(handle)
+
+        threading.Thread(target=wait, name="ended", daemon=True).start()
+        try:
+            await gone.wait()
+        finally:
+            over.set()
 
     def says_something(output: IO[bytes], within_s: float) -> bool:
         """Whether a process says within the time that it is ready. No pipe can be waited for: a thread does."""
@@ -61,6 +93,24 @@ if sys.platform == "win32":
 else:
     import select
     import signal
+
+    async def ended(pid: int) -> None:
+        """Return when a process has ended, which may be nobody's child here; never where that cannot be told."""
+        loop = asyncio.get_running_loop()
+        if sys.platform != "linux":
+            await loop.create_future()
+            return
+        try:
+            process = os.pidfd_open(pid)  # it cannot come to mean another process from here on
+        except OSError:
+            return
+        gone = asyncio.Event()
+        loop.add_reader(process, gone.set)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(process)
+            os.close(process)
 
     TO_END = (signal.SIGTERM, signal.SIGHUP)
     """What the system sends to all processes of a user (systemd to a session's: both)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -17,6 +18,11 @@ RECORD = 1 << 14
 
 def connect(port: int, keys: Path, timeout_s: float) -> Joined:
     """A connection to 127.0.0.1, whose other side is known by its certificate, and which knows us by ours. Raises `OSError`."""
+    return join(open_stream(port, keys, timeout_s))
+
+
+def open_stream(port: int, keys: Path, timeout_s: float) -> Stream:
+    """As `connect`, for who can do without a socket, and saves two threads. Raises `OSError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it verifies the certificate and the name
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(keys / certificates.AUTHORITY)
@@ -24,16 +30,16 @@ def connect(port: int, keys: Path, timeout_s: float) -> Joined:
     raw = socket.create_connection(("127.0.0.1", port), timeout_s)
     try:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream = _Tls(raw, context)
+        stream = Stream(raw, context)
         stream.greet()
         raw.settimeout(None)
     except BaseException:
         raw.close()
         raise
-    return join(stream)
+    return stream
 
 
-class _Tls:
+class Stream:
     """One connection (`cove.local.joined.Far`). OpenSSL's object of a connection is for one thread at a time; waiting is done outside."""
 
     def __init__(self, raw: socket.socket, context: ssl.SSLContext) -> None:
@@ -57,18 +63,30 @@ class _Tls:
             return
 
     def read(self) -> bytes:
+        buffer = bytearray(SIZE)
+        return bytes(buffer[: self.recv_into(memoryview(buffer))])
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """As a socket's."""
         while True:
             with self._lock:
                 try:
-                    return self._tls.read(SIZE)
+                    return self._tls.read(len(buffer), buffer)  # type: ignore[return-value] # it takes any buffer
                 except ssl.SSLWantReadError:
                     pass
                 except ssl.SSLZeroReturnError:
-                    return b""
+                    return 0
             if not self._feed():
-                return b""
+                return 0
             if self._outgoing.pending:  # answers of the protocol's own
                 self._flush()
+
+    def comes(self, within_s: float) -> bool:
+        """Whether there is something to read, or soon will be."""
+        with self._lock:
+            if self._tls.pending() or self._incoming.pending:
+                return True
+        return bool(select.select([self._raw], [], [], within_s)[0])
 
     def write(self, data: bytes) -> None:
         with self._sending:
@@ -77,6 +95,8 @@ class _Tls:
                     self._tls.write(data[begin : begin + RECORD])  # into memory: all of it
                 encrypted = self._outgoing.read()
             self._raw.sendall(encrypted)
+
+    sendall = write
 
     def end(self) -> None:
         """Nothing that has an end at the other side goes on without this one."""

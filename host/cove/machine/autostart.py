@@ -214,6 +214,12 @@ def here(environment: Mapping[str, str] = os.environ, started: Started = MACHINE
     return LaunchAgents(environment, started) if sys.platform == "darwin" else DesktopEntries(environment, started)
 
 
+def files(machine: str) -> list[Path]:
+    """The entries of a machine that are files: all that are on, but on Windows."""
+    entries = [here(started=started) for started in (MACHINE, TRAY)]
+    return [entry.place(machine) for entry in entries if isinstance(entry, Files) and entry.is_on(machine)]
+
+
 def forget(machine: str) -> None:
     """Of a machine that goes nothing is started any more. Raises `CoveError`."""
     for started in (MACHINE, TRAY):

@@ -36,7 +36,7 @@ def unusable(name: str, program: Path) -> str:
         return virtiofsd.unusable(program)
     if name == "9p":
         return _no_virtfs(program)
-    return "Cove's own 9p server does not run on Windows yet" if sys.platform == "win32" else ""
+    return ""
 
 
 def _no_virtfs(program: Path) -> str:

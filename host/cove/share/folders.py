@@ -18,6 +18,10 @@ MAX_LINKS = 40
 """As systems have it."""
 
 
+NOT_YET = "not mounted yet"
+"""The state of a folder which the machine, just started, is about to mount."""
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """One shared folder. ``tag`` names its device; ``path`` is absolute, and is the folder itself, no symbolic link to it."""
@@ -46,7 +50,7 @@ def wanted(settings: Settings) -> tuple[list[Folder], list[str]]:
             path = named.resolve(strict=True)
             if not path.is_dir():
                 said.append(
-                    f"{named} is not shared: it is no folder, which are shared whole: name the one that it lies in"
+                    f"{named} is not shared: it is a file, and folders are shared whole: name the one that it lies in"
                 )
                 continue
         except (OSError, RuntimeError):

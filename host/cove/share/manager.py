@@ -19,7 +19,7 @@ from cove.errors import CoveError, DriverError
 from cove.machine.paths import MachinePaths
 from cove.share import choice, servers
 from cove.share import folders as listing
-from cove.share.folders import Folder
+from cove.share.folders import NOT_YET, Folder
 
 log = logging.getLogger(__name__)
 
@@ -286,7 +286,7 @@ class Folders:
     def _state(self, folder: Folder) -> str:
         if wrong := self._trouble or self._broken.get(folder.tag) or self._unmounted.get(folder.tag):
             return wrong
-        return "shared" if folder.tag in self._mounted else "not mounted yet"
+        return "shared" if folder.tag in self._mounted else NOT_YET
 
 
 async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Shared]) -> Shared:

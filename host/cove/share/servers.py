@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from cove.drivers.base import Driver
+from cove.drivers.base import Driver, StreamEnd
 from cove.errors import DriverError
 from cove.local import processes
 from cove.local.sockets import listen
@@ -33,7 +32,7 @@ async def serve_virtiofs(paths: MachinePaths, driver: Driver, folder: Folder) ->
     place = paths.folder_socket(f"{folder.tag}.fs")
     with _listening(place) as listener:
         words = await asyncio.to_thread(virtiofsd.command, folder.path, listener.fileno())
-        process = _start(paths, words, listener)
+        process = _start(paths, words, listener.fileno())
     try:
         await driver.plug_virtiofs(folder.tag, place)
     except DriverError as error:
@@ -46,38 +45,33 @@ async def serve_virtiofs(paths: MachinePaths, driver: Driver, folder: Folder) ->
 
 async def serve_9p(paths: MachinePaths, driver: Driver, folder: Folder) -> subprocess.Popen[bytes]:
     """Plug a folder in that a server of Cove's own serves. Raises `DriverError`."""
-    theirs, qemus = socket.socketpair()
-    with theirs, qemus:
-        words = [sys.executable, "-m", "cove.share.ninep", "--fd", str(theirs.fileno()), "--root", str(folder.path)]
-        words += ["--control", str(control(paths, folder.tag)), *(["--read-only"] if folder.read_only else [])]
-        process = _start(paths, words, theirs)
-        theirs.close()
-        try:
-            await driver.plug_stream(folder.tag, qemus.fileno())
-        except DriverError as error:
-            raise _failed(process, error) from None
-    await asyncio.to_thread(pid_file(paths, folder.tag).write_text, str(process.pid))
-    return process
+    words = [sys.executable, "-m", "cove.share.ninep", "--root", str(folder.path)]
+    words += ["--control", str(control(paths, folder.tag)), *(["--read-only"] if folder.read_only else [])]
+    started: list[subprocess.Popen[bytes]] = []
+
+    def serve(end: StreamEnd) -> subprocess.Popen[bytes]:
+        if end.socket >= 0:
+            process = _start(paths, [*words, "--fd", str(end.socket)], end.socket)
+        else:
+            process = _start(paths, [*words, "--port", str(end.port), "--keys", str(end.keys)])
+        started.append(process)
+        return process
+
+    try:
+        await driver.plug_stream(folder.tag, serve)
+    except DriverError as error:
+        raise (_failed(started[0], error) if started else error) from None
+    await asyncio.to_thread(pid_file(paths, folder.tag).write_text, str(started[0].pid))
+    return started[0]
 
 
 async def ended(paths: MachinePaths, tag: str) -> None:
     """Return when the server of a folder has ended, whoever started it; never where that cannot be told."""
-    if sys.platform != "linux":
-        await asyncio.get_running_loop().create_future()
-        return
     try:
         pid = int(await asyncio.to_thread(pid_file(paths, tag).read_text))
-        process = os.pidfd_open(pid)  # it cannot come to mean another process from here on
     except (OSError, ValueError):
         return
-    gone = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(process, gone.set)
-    try:
-        await gone.wait()
-    finally:
-        loop.remove_reader(process)
-        os.close(process)
+    await processes.ended(pid)
 
 
 def pid_file(paths: MachinePaths, tag: str) -> Path:
@@ -96,12 +90,12 @@ def _listening(place: Path) -> Iterator[socket.socket]:
         yield listener
 
 
-def _start(paths: MachinePaths, words: list[str], inherited: socket.socket) -> subprocess.Popen[bytes]:
+def _start(paths: MachinePaths, words: list[str], *inherited: int) -> subprocess.Popen[bytes]:
     rotate(paths.folders_log, MAX_LOG)
     try:
         with paths.folders_log.open("ab") as log:
             # What containers write when they end is to come through it.
-            return processes.start(words, log, inherited=[inherited.fileno()], folder=Path("/"), spared=True)
+            return processes.start(words, log, inherited=inherited, folder=Path("/"), spared=True)
     except OSError as error:
         raise DriverError(f"{words[0]} cannot be run: {error.strerror}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
 from cove.agent.client import NoAgent, ask
@@ -10,15 +9,13 @@ from cove.errors import CoveError
 from cove.machine import effective
 from cove.machine.paths import MachinePaths
 from cove.machine.running import vm_may_run
-from cove.share.folders import wanted
+from cove.share.folders import NOT_YET, wanted
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of
 
 
 def _no_carrier(paths: MachinePaths) -> str:
     """Why no folder can be shared with the machine, whatever its settings; "" when some can."""
-    if paths.vhdx.exists():
-        return "on Hyper-V there is nothing yet that carries folders"
-    return "on Windows there is nothing yet that carries folders" if sys.platform == "win32" else ""
+    return "on Hyper-V there is nothing yet that carries folders" if paths.vhdx.exists() else ""
 
 
 def not_shared(paths: MachinePaths, shared: Iterable[str] | None) -> list[str]:
@@ -41,7 +38,7 @@ def way_out(paths: MachinePaths) -> str:
     """What to do about them."""
     if _no_carrier(paths):
         return "have the files in an image, or copy them into a container: cove cp"
-    return f"make the folder, or correct the settings: {cove_of(paths)} config edit; then: cove machine restart {paths.name}"
+    return f"when the folders, or the settings ({cove_of(paths)} config edit), are right: cove machine restart {paths.name}"
 
 
 def look(paths: MachinePaths) -> Found:
@@ -62,12 +59,14 @@ def look(paths: MachinePaths) -> Found:
         what = f"{one['path']} ({one['access']}, by {one['driver']})"
         if one["state"] == "shared":
             yield OK, f"containers can use {what}"
+        elif one["state"] == NOT_YET:
+            yield NOTE, f"the machine is about to mount {what}"
         else:
             yield (
                 PROBLEM,
                 f"containers cannot use {what}: {one['state']}",
-                f"restart the machine: cove machine restart {paths.name}; another driver may do: {cove_of(paths)} config set"
-                f" folder_driver agent. What the folders' servers said: {paths.folders_log}",
+                f"restart the machine: cove machine restart {paths.name}; another folder_driver may do"
+                f" (docs/folders.md). What the folders' servers said: {paths.folders_log}",
             )
     if not folders and not _no_carrier(paths):
         yield NOTE, f"no folders of this computer are shared ({cove_of(paths)} config set share_home read-write)"

@@ -68,6 +68,8 @@ def of_uninstall(*, keep_data: bool) -> list[Leftover]:
         meta = docker_context.meta_file(name)
         if docker_context.is_of(MachinePaths(name)):
             found.append(Leftover(f"docker context {docker_context.name_for(name)}", meta.parent, _size(meta.parent)))
+        for entry in autostart.files(name):
+            found.append(Leftover(f"what your login starts of machine {name}", entry, _size(entry)))
         if not keep_data:
             folder = MachinePaths(name).folder
             found.append(

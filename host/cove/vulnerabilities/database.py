@@ -23,14 +23,16 @@ from cove.errors import CoveError
 from cove.machine.paths import cache_dir
 from cove.progress import Event, Report
 from cove.vulnerabilities import ecosystems, severity, sources
-from cove.vulnerabilities.severity import Severity
+from cove.vulnerabilities.severity import Level, Severity
 from cove.vulnerabilities.sources import Source
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the index: of another nothing is read."""
 _BATCH = 2000
 _STALE_S = 86400.0
 """After which what an interrupted command has left is removed."""
+_UNUSED_S = 30 * 86400.0
+"""After which an index that nobody has used is: its database may be gone."""
 _TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE entries (number INTEGER PRIMARY KEY, id TEXT NOT NULL, document BLOB NOT NULL);
@@ -79,7 +81,11 @@ class Database:
 
     def __init__(self, index: Path) -> None:
         self._index = index
-        self._sql = sqlite3.connect(index)
+        try:
+            # Of one that is not there SQLite would make an empty one.
+            self._sql = sqlite3.connect(f"{index.absolute().as_uri()}?mode=ro", uri=True)
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
         try:
             stated = dict(self._all("SELECT name, value FROM about"))
             self.ecosystems: dict[str, int] = dict(self._all("SELECT ecosystem, entries FROM ecosystems"))
@@ -101,7 +107,8 @@ class Database:
         for packed, identifier, document in rows:
             found, entry = _unpacked(packed), _entry(identifier, document)
             own = severity.of("", found["scores"], found["words"])
-            yield Affected(entry, severity.highest((entry.severity, own)), found["ranges"], found["versions"])
+            stated = entry.severity if own.level is Level.UNKNOWN else own
+            yield Affected(entry, stated, found["ranges"], found["versions"])
 
     def severity(self, identifier: str) -> Severity:
         """That of the entry with this id, if there is one."""
@@ -112,13 +119,14 @@ class Database:
         try:
             return self._sql.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
-            raise CoveError(
-                f"the index {self._index} is damaged: {error}", "remove it: it will be made anew"
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: sqlite3.DatabaseError) -> CoveError:
+        return CoveError(f"the index {self._index} is damaged: {error}", "remove it: it will be made anew")
 
 
 def open_(path: Path, report: Report) -> Database:
-    """The database at `path`, whose index is made first where there is none. Raises `CoveError`."""
+    """The database at `path`, whose index is made first where there is none that can be read. Raises `CoveError`."""
     found = sources.find(path)
     folder = cache_dir() / "osv"
     place = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
@@ -126,8 +134,14 @@ def open_(path: Path, report: Report) -> Database:
     if not index.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _make(index, path, found, report)
-        _tidy(folder, place, index)
-    return Database(index)
+    with suppress(OSError):  # it may be another user's, or on a disk that is only read
+        os.utime(index)
+    _tidy(folder, place, index)
+    try:
+        return Database(index)
+    except CoveError:  # it is damaged, or another command has removed it since
+        _make(index, path, found, report)
+        return Database(index)
 
 
 def _make(index: Path, path: Path, found: list[Source], report: Report) -> None:
@@ -152,11 +166,13 @@ def _make(index: Path, path: Path, found: list[Source], report: Report) -> None:
 
 
 def _tidy(folder: Path, place: str, index: Path) -> None:
-    """Remove older indexes of the same database, and what interrupted ones have left."""
+    """Remove older indexes of the same database, those that have not been used for long, and what interrupted commands have left."""
+    now = time.time()
     for each in folder.iterdir():
-        old = each.name.startswith(f"{place}-") and each.suffix == ".db" and each != index
         with suppress(OSError):  # another command may use it, or has removed it
-            if old or (each.suffix == ".partial" and each.stat().st_mtime < time.time() - _STALE_S):
+            unused_s = now - each.stat().st_mtime
+            old = each.name.startswith(f"{place}-") or unused_s > _UNUSED_S
+            if (each.suffix == ".db" and old and each != index) or (each.suffix == ".partial" and unused_s > _STALE_S):
                 each.unlink()
 
 
@@ -186,7 +202,7 @@ def _fill(sql: sqlite3.Connection, path: Path, found: list[Source], report: Repo
     _insert(sql, rows, affected)
     if not entries and not withdrawn:
         raise CoveError(f"there is no entry of an OSV database in {path}", "is it what osv.dev publishes?")
-    about = {"path": str(path), "newest": newest, "entries": entries, "withdrawn": withdrawn, "unread": unread}
+    about = {"path": clean(str(path)), "newest": newest, "entries": entries, "withdrawn": withdrawn, "unread": unread}
     sql.executemany("INSERT INTO about VALUES (?, ?)", [(name, str(value)) for name, value in about.items()])
 
 
@@ -234,15 +250,15 @@ def _affected(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], di
                 for one in map(_object, _list(each.get("ranges")))
                 if one.get("type") != "GIT"
             ],
-            "versions": [version for version in _list(each.get("versions")) if isinstance(version, str)],
+            "versions": _texts(each.get("versions")),
             "scores": _list(each.get("severity")),
             "words": [one.get(field) for one in own for field in ("severity", "urgency")],
         }
-        yield (ecosystem, ecosystems.normal(ecosystem, name)), facts
+        yield (clean(ecosystem), ecosystems.normal(ecosystem, clean(name))), facts
 
 
 def _events(event: Any) -> dict[str, str]:
-    return {what: at for what, at in _object(event).items() if isinstance(at, str)}
+    return {what: clean(at) for what, at in _object(event).items() if isinstance(at, str)}
 
 
 def _entry(identifier: str, packed: bytes) -> Entry:

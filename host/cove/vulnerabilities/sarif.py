@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 from urllib.parse import quote
 
-from cove.contents.made import TOOL, Made
+from cove.contents.provenance import TOOL, Provenance
 from cove.vulnerabilities.scan import Finding, Scan
 from cove.vulnerabilities.severity import Level
 
@@ -15,7 +15,7 @@ _SCORES = {Level.CRITICAL: 9.0, Level.HIGH: 7.0, Level.MEDIUM: 4.0, Level.LOW: 0
 """What stands for a severity without a score, where a number is asked for: the least of its kind."""
 
 
-def document(scan: Scan, made: Made) -> dict[str, Any]:
+def document(scan: Scan, provenance: Provenance) -> dict[str, Any]:
     rules: dict[str, dict[str, Any]] = {}
     for finding in scan.findings:
         rules.setdefault(finding.identifier, _rule(finding))
@@ -26,8 +26,8 @@ def document(scan: Scan, made: Made) -> dict[str, Any]:
         "version": "2.1.0",
         "runs": [
             {
-                "tool": {"driver": {"name": TOOL, "version": made.version, "rules": list(rules.values())}},
-                "invocations": [{"executionSuccessful": True, "endTimeUtc": made.time}],
+                "tool": {"driver": {"name": TOOL, "version": provenance.version, "rules": list(rules.values())}},
+                "invocations": [{"executionSuccessful": True, "endTimeUtc": provenance.time}],
                 "properties": {
                     "image": image.name,
                     "imageId": image.identifier,

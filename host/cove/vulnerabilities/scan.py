@@ -58,6 +58,11 @@ class Scan:
     unchecked: Sequence[Unchecked]
     undecided: Sequence[Undecided]
 
+    @property
+    def checked(self) -> int:
+        """Packages that were looked up."""
+        return len(self.contents.packages) - sum(each.packages for each in self.unchecked)
+
     def at_least(self, level: Level) -> int:
         return sum(finding.severity.level >= level for finding in self.findings)
 
@@ -109,17 +114,22 @@ def _names(affected: Affected) -> set[str]:
 
 def _groups(hits: Iterable[tuple[Affected, Verdict]]) -> list[list[tuple[Affected, Verdict]]]:
     """Those that share a name, directly or by others, together."""
-    groups: list[tuple[set[str], list[tuple[Affected, Verdict]]]] = []
-    for hit in hits:
-        names, members = _names(hit[0]), [hit]
-        apart = []
-        for known, others in groups:
-            if known & names:
-                names, members = known | names, others + members
-            else:
-                apart.append((known, others))
-        groups = [*apart, (names, members)]
-    return [members for _, members in groups]
+    same: dict[str, str] = {}
+    """From each name towards the one that stands for all that are the same (a forest of disjoint sets)."""
+
+    def first(name: str) -> str:
+        while (nearer := same.setdefault(name, name)) != name:
+            same[name] = name = same[nearer]
+        return name
+
+    found = [(hit, _names(hit[0])) for hit in hits]
+    for hit, names in found:
+        for name in names:
+            same[first(name)] = first(hit[0].entry.identifier)
+    groups: dict[str, list[tuple[Affected, Verdict]]] = {}
+    for hit, _ in found:
+        groups.setdefault(first(hit[0].entry.identifier), []).append(hit)
+    return [*groups.values()]
 
 
 def _finding(

@@ -44,18 +44,22 @@ _WORDS = {
     "high": Level.HIGH,
     "critical": Level.CRITICAL,
 }
+_UBUNTU = "Ubuntu"
 _MALICIOUS = "MAL-"
 """Entries of OpenSSF's list of malicious packages, which give no severity: the package itself is the attack."""
 
 
 def of(identifier: str, scores: Iterable[Any], words: Iterable[Any]) -> Severity:
-    """`scores` are OSV's `severity`, `words` what a database says in its own fields; the highest score counts, and a word where there is
-    none.
+    """`scores` are OSV's `severity`, `words` what a database says in its own fields; the highest score counts, and the highest word where
+    there is none.
     """
-    best = [found for each in scores if isinstance(each, Mapping) and (found := _scored(each))]
+    stated = [each for each in scores if isinstance(each, Mapping)]
+    best = [found for each in stated if (found := _scored(each))]
     if best:
         return max(best, key=_order)
-    named = [Severity(level) for word in words if (level := _WORDS.get(str(word).lower()))]
+    # Ubuntu's priority stands among the scores.
+    said = [*words, *(each.get("score") for each in stated if each.get("type") == _UBUNTU)]
+    named = [Severity(level) for word in said if (level := _WORDS.get(str(word).lower()))]
     if named:
         return max(named, key=_order)
     return Severity(Level.CRITICAL) if identifier.startswith(_MALICIOUS) else UNKNOWN
@@ -72,9 +76,6 @@ def _order(severity: Severity) -> tuple[Level, float]:
 def _scored(stated: Mapping[str, Any]) -> Severity | None:
     """None for a kind of score that is not known, or a vector that is wrong."""
     kind, text = str(stated.get("type")), str(stated.get("score"))
-    if kind == "Ubuntu":
-        level = _WORDS.get(text.lower())
-        return Severity(level) if level else None
     if not kind.startswith("CVSS_"):
         return None
     from cvss import CVSS2, CVSS3, CVSS4

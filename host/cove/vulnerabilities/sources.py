@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import zipfile
 import zlib
@@ -61,7 +62,7 @@ def entries(source: Source) -> Iterator[tuple[int, bytes | None]]:
             for member in archive.infolist():
                 if member.filename.endswith(".json"):
                     yield member.compress_size, _unpacked(archive, member)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, ValueError) as error:  # names that are not UTF-8, though it says so
         raise CoveError(
             f"the vulnerability database {source.path} cannot be read: {error}", "fetch it again: it may be incomplete"
         ) from error
@@ -72,7 +73,7 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | None
         return None
     try:
         return archive.read(member)  # never more than its size, which the archive's list tells
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError):
         return None
 
 

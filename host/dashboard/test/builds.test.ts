@@ -1,7 +1,7 @@
 // @vitest-environment node
 import { expect, it } from "vitest";
 import type { Build, SolveStatus } from "../src/api/builds";
-import { duration, firstMiss, instruction, otherNames, place, span, title, Trace, withPrefix } from "../src/lib/build";
+import { duration, firstMiss, heading, instruction, otherNames, place, span, title, Trace, withPrefix } from "../src/lib/build";
 import { LONGEST_LINE } from "../src/lib/logstream";
 
 const BEGIN = Date.parse("2026-11-27T10:00:00Z");
@@ -28,6 +28,12 @@ it("knows an instruction of the Dockerfile by its name, whatever its stage is ca
   expect(instruction("[linux/arm64 build 1/1] FROM x")).toEqual({ stage: "linux/arm64 build", number: 1, text: "FROM x" });
   expect(instruction("[internal] load .dockerignore")).toBeNull();
   expect(instruction("exporting to image")).toBeNull();
+});
+
+it("heads the output of a step with one line of its name", () => {
+  expect(heading("[2/4] RUN make")).toBe("[2/4] RUN make");
+  expect(heading("[2/4] RUN <<EOF\nmake\nEOF")).toBe("[2/4] RUN <<EOF …");
+  expect(heading("x".repeat(5000)).length).toBeLessThan(250);
 });
 
 it("tells the first cache miss, and what ran because of it", () => {

@@ -1,8 +1,12 @@
+import { signal } from "@preact/signals";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Failure } from "../src/api/http";
 
 vi.stubGlobal("navigator", { languages: ["en"] });
 const { connected } = await import("../src/state/engine");
+const { until } = await import("../src/lib/until");
+const { docker } = await import("../src/api/docker");
+const { follow: followTraffic, traffic } = await import("../src/state/traffic");
 const { lasting } = await import("../src/state/lasting");
 
 beforeEach(() => void vi.useFakeTimers());
@@ -32,5 +36,44 @@ describe("a stream that lasts", () => {
     await vi.advanceTimersByTimeAsync(2000);
     controller.abort();
     await waiting;
+  });
+
+  it("leaves nothing behind at the signal that would have ended it", async () => {
+    const controller = new AbortController();
+    const added = vi.spyOn(controller.signal, "addEventListener");
+    const removed = vi.spyOn(controller.signal, "removeEventListener");
+    const listeners = () => added.mock.calls.filter(([, one]) => !removed.mock.calls.some(([, other]) => other === one)).length;
+    const ready = signal(false);
+    const waited = until(() => ready.value, controller.signal);
+    expect(listeners()).toBe(1);
+    ready.value = true;
+    await waited;
+    expect(listeners()).toBe(0);
+
+    connected.value = true;
+    const ends = [() => Promise.reject(new Failure("", 0)), () => Promise.resolve()];
+    const lasted = lasting(() => ends.shift()!(), controller.signal, () => {});
+    await vi.advanceTimersByTimeAsync(5000);
+    await lasted;
+    expect(listeners()).toBe(0);
+  });
+
+  it("tells of traffic again after its engine has ended in order", async () => {
+    const controller = new AbortController();
+    connected.value = true;
+    async function* one(received: number) {
+      yield { received, sent: 0 };
+    }
+    let begun = 0;
+    vi.spyOn(docker, "traffic").mockImplementation(async () => {
+      begun += 1;
+      if (begun > 2) throw new Failure("not told", 404);
+      return one(begun);
+    });
+    const followed = expect(followTraffic(controller.signal)).rejects.toThrow("not told");
+    await vi.advanceTimersByTimeAsync(10_000);
+    await followed;
+    expect(traffic.value.map(({ received }) => received)).toEqual([1, null, 2]);
+    expect(begun).toBe(3);
   });
 });

@@ -20,7 +20,7 @@ it("no text is kept that nobody says", () => {
     .join("\n");
   const made = [...code.matchAll(/`([\w.]+)\.\$\{/g)].map(([, start]) => `${start}.`);
   const ends = new Set([...code.matchAll(/`\$\{kind\}\.([\w.]+)`/g)].map(([, end]) => end));
-  const things = /^(images|volumes|networks)\.(.+)$/;
+  const things = /^(builds|images|volumes|networks)\.(.+)$/;
   const unsaid = Object.keys(en).filter(
     (key) => !code.includes(`"${key}"`) && !made.some((start) => key.startsWith(start)) && !ends.has(things.exec(key)?.[2] ?? "") && !/^tour\./.test(key),
   );

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -416,7 +417,7 @@ def test_a_suspension_takes_over_a_vm_that_was_left(
     (paths.folder / "mute").touch()
     kill(cove.status()["agent_pid"])
     failed = cove.run("machine", "suspend", status=1).stderr
-    assert "its engine did not answer within 1 s" in failed
+    assert re.search(r"its engine did not answer within [1-3] s", failed)  # more on a busy computer
     assert "Its VM goes on, and so do its containers. End it with: cove machine stop default\n" in failed
     (paths.folder / "mute").unlink()
     cove.run("machine", "suspend")

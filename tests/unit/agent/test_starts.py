@@ -207,7 +207,7 @@ def test_what_qemu_knows_of_a_boot_that_hangs_is_in_the_agents_log(cove: Any, mo
     cove.wait_less(monkeypatch, 0.5, "FIRST_TRY_S")
     cove.faults = "hangs-booting=1"
     cove.run("machine", "start")
-    (told,) = [line for line in paths.agent_log.read_text().splitlines() if "the VM does nothing" in line]
+    (told,) = [line for line in paths.agent_log.read_text().splitlines() if "the VM has not come up" in line]
     assert "VM status: running" in told and "RIP=ffffffff81000000" in told
     assert "XMM" not in told
 

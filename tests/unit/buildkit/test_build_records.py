@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from coved.build.errors import BuildError
 from coved.build.progress import Vertex
 from coved.build.request import Output, Request, Result
 from coved.buildkit import history, records
+from coved.buildkit.classic import recorded
 from coved.buildkit.history import Entry, History
 from coved.buildkit.messages import (
     HISTORY_COMPLETE,
@@ -21,11 +24,10 @@ from coved.buildkit.messages import (
     Exporter,
     StatusResponse,
 )
-from coved.buildkit.recording import recorded
 from coved.buildkit.status import StatusLog
 from coved.dockerfile.instructions import Location
 from coved.errors import Conflict, EngineError, NotFound
-from coved.grpc.status import Code, Status
+from coved.grpc.status import Code, Detail, Status
 
 IMAGE = "sha256:" + "5" * 64
 
@@ -82,7 +84,7 @@ def test_what_was_built_is_known_to_the_next_engine(tmp_path: Path) -> None:
 
         (again,) = await History(tmp_path).entries()
         record = again.record
-        assert (record.ref, again.context, record.frontend_attrs) == ("r", "folder", {"filename": "Dockerfile"})
+        assert (record.ref, again.kept.context, record.frontend_attrs) == ("r", "folder", {"filename": "Dockerfile"})
         assert (record.num_total_steps, record.num_cached_steps, record.num_completed_steps) == (2, 1, 2)
         assert record.exporter_response["containerimage.digest"] == IMAGE
         assert record.error == Status(Code.UNKNOWN, "bad")
@@ -124,6 +126,48 @@ def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
     run(body)
 
 
+def test_what_cannot_be_read_stays(tmp_path: Path) -> None:
+    """It may be for want of files that an engine may open, or of a disk that answers."""
+
+    async def body() -> None:
+        await build(History(tmp_path), "good")
+        (tmp_path / "folder.build").mkdir()
+        (tmp_path / "circle.build").symlink_to("circle.build")
+        assert await refs(History(tmp_path)) == ["good"]
+        assert len(files(tmp_path)) == 3
+
+    run(body)
+
+
+def test_what_is_none_and_cannot_be_removed_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        await build(History(tmp_path), "good")
+        (tmp_path / "nonsense.build").write_bytes(b"\xff" * 100)
+
+        def unlink(path: Path, missing_ok: bool = False) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        monkeypatch.setattr(Path, "unlink", unlink)
+        assert await refs(History(tmp_path)) == ["good"]
+
+    run(body)
+
+
+def test_a_folder_that_cannot_be_read_now_is_read_later(tmp_path: Path) -> None:
+    async def body() -> None:
+        await build(History(tmp_path / "there"), "good")
+        link = tmp_path / "link"
+        link.symlink_to("link")
+        made = History(link)
+        with pytest.raises(OSError, match="symbolic links"):
+            await made.find("good")
+        link.unlink()
+        link.symlink_to("there")
+        assert await refs(made) == ["good"]
+
+    run(body)
+
+
 def test_the_oldest_go_when_there_are_many_and_they_are_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "KEPT_COUNT", 2)
 
@@ -140,6 +184,28 @@ def test_the_oldest_go_when_there_are_many_and_they_are_old(tmp_path: Path, monk
         await build(made, "e")
         assert await refs(made) == ["e", "d"]
         assert await refs(History(tmp_path)) == ["e", "d"]
+
+    run(body)
+
+
+def test_what_cannot_be_pinned_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        made = History(tmp_path)
+        entry = await build(made, "r")
+        async with made._changing:
+            pinning = asyncio.create_task(made.pin("r", pinned=True))
+            await asyncio.sleep(0)
+            await made._forget(entry)
+        with pytest.raises(NotFound, match="no record found for ref r"):
+            await pinning
+        assert files(tmp_path) == []  # nor is it there again
+
+        entry = await build(made, "s")
+        (file,) = files(tmp_path)
+        file.with_name(file.name + ".new").mkdir()  # in the way
+        with pytest.raises(OSError, match="directory"):
+            await made.pin("s", pinned=True)
+        assert not entry.record.pinned
 
     run(body)
 
@@ -261,8 +327,13 @@ def test_what_is_secret_is_in_no_record() -> None:
             "context": "https://me:hush@host/a.git#main",
             "build-arg:TOKEN": "an argument",
             "build-arg:HTTP_PROXY": "http://me:hu@sh@proxy:3128",
+            "build-arg:https_proxy": "me:hu@sh@proxy:3128",
+            "build-arg:ALL_PROXY": "socks5://me:hush@proxy:1080",
+            "build-arg:DATABASE": "postgresql://me:hush@host/a",
             "build-arg:KEY": "https://hush@host/x and https://other/y@z",
             "context:base": "git@host:a/b",
+            "context:image": "docker-image://debian:13@sha256:5",
+            "context:layout": "oci-layout://a@sha256:5",
             "cache-imports": json.dumps(imports),
         }
     )
@@ -270,8 +341,13 @@ def test_what_is_secret_is_in_no_record() -> None:
         "context": "https://xxxxx:xxxxx@host/a.git#main",
         "build-arg:TOKEN": "an argument",
         "build-arg:HTTP_PROXY": "http://xxxxx:xxxxx@proxy:3128",
+        "build-arg:https_proxy": "xxxxx:xxxxx@proxy:3128",
+        "build-arg:ALL_PROXY": "socks5://xxxxx:xxxxx@proxy:1080",
+        "build-arg:DATABASE": "postgresql://xxxxx:xxxxx@host/a",
         "build-arg:KEY": "https://xxxxx:xxxxx@host/x and https://other/y@z",
         "context:base": "git@host:a/b",
+        "context:image": "docker-image://debian:13@sha256:5",
+        "context:layout": "oci-layout://a@sha256:5",
         "cache-imports": json.dumps([{"Type": "registry", "Attrs": {"ref": "r/c"}}, {"Type": "s3", "Attrs": {}}]),
     }
     assert records.attributes({"cache-imports": "[1]"}) == {"cache-imports": ""}
@@ -295,6 +371,15 @@ def test_details_of_an_error_are_in_the_content_store() -> None:
     assert (lines.filename, lines.location, lines.text) == ("Dockerfile", Location(2, 3), error.text)
     assert records.state(record) == "failed"
     assert records.failure(ValueError("of ours")).message == "internal error, see the engine's log"
+
+
+def test_what_is_no_line_of_a_dockerfile_is_not_told() -> None:
+    """A client may give any details with a build that it ends."""
+    for number in ("Infinity", "NaN", "1e999", '"x"', "[]", "9" * 5000):
+        told = '{"info": {"filename": "f", "data": ""}, "ranges": [{"start": {"line": N}, "end": {"line": 1}}]}'
+        told = told.replace("N", number, 1)
+        detail = Detail("github.com/moby/buildkit/errdefs.Source+json", told.encode())
+        assert records.failed_lines(Status(Code.UNKNOWN, "", [detail])) is None
 
 
 def test_a_classic_build_is_recorded(tmp_path: Path) -> None:

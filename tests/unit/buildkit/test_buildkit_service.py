@@ -289,6 +289,20 @@ def test_it_comes_in_any_order(tmp_path: Path) -> None:
     run(main)
 
 
+def test_what_a_history_that_cannot_be_read_has_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients ask before they build."""
+    monkeypatch.setattr(arrivals, "WAIT_S", 0.05)
+
+    async def main() -> None:
+        (tmp_path / "history").symlink_to("history")
+        made = Set(tmp_path, nothing)
+        async with made.channel() as channel:
+            with pytest.raises(GrpcError, match="no such job r"):
+                await follow(channel, "r")
+
+    run(main)
+
+
 def test_what_never_comes_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals, "WAIT_S", 0.05)
 

@@ -54,6 +54,21 @@ def test_everybody_hears_everything() -> None:
     run(body)
 
 
+def test_addresses_are_told_without_who_asks() -> None:
+    given, shown = "ftp://me:hu@sh@host/a", "ftp://xxxxx:xxxxx@host/a"
+    log = StatusLog()
+    log.vertex(Vertex("d", f"[1/2] ADD {given} /", True, 5, 6, f"cannot fetch {given}"))
+    log.status(Status("d", f"fetching {given}"))
+    log.warning("d", Warning("Rule", "what", "", f"see {given}", Location(2, 3), "Dockerfile", f"ADD {given} /\n"))
+    (told,) = log.messages(1 << 20)
+    (vertex,), (status,), (warning,) = told.vertexes, told.statuses, told.warnings
+    assert (vertex.name, vertex.error) == (f"[1/2] ADD {shown} /", f"cannot fetch {shown}")
+    assert status.id == f"fetching {shown}"
+    assert warning.short == f"Rule: see {shown} (line 2)".encode()
+    assert warning.info is not None
+    assert given.encode() in warning.info.data  # the Dockerfile is told as it is
+
+
 def test_only_the_last_of_a_transfer_is_told() -> None:
     async def body() -> None:
         log = StatusLog()

@@ -37,6 +37,10 @@ ENTRY = {
         }
     ],
 }
+GAPS = """\
+not checked: 1 packages (deb): the database has none of Debian:12
+not read: Java archive (1), such as /app/lib.jar
+"""
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -152,17 +156,15 @@ def test_a_table_of_what_was_found(run: Run, osv: str) -> None:
     ]
     first, *rest = err.splitlines()
     assert first.startswith(f"database: {osv}, 1 vulnerabilities, the newest of 2020-01-02T03:04:05Z (")
-    assert rest == [
-        "not checked: 1 packages (deb): the database has none of Debian:12",
-        "not read: Java archive (1), such as /app/lib.jar",
-    ]
+    assert rest == GAPS.splitlines()
+    assert run("scan", "-q", "--database", osv, "app:1") == (0, out, GAPS)
 
 
 def test_a_scan_as_json(run: Run, osv: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COVE_OSV_DATABASE", osv)
     status, out, err = run("scan", "--json", "-q", "app:1")
-    assert (status, err) == (0, "")
-    assert run("scan", "--format", "json", "-q", "app:1") == (0, out, "")
+    assert (status, err) == (0, GAPS)
+    assert run("scan", "--format", "json", "-q", "app:1") == (0, out, GAPS)
     found = json.loads(out)
     [finding] = found["findings"]
     assert finding["package"].pop("name") == "x"
@@ -199,6 +201,29 @@ def test_nothing_is_found(run: Run, tmp_path: Path) -> None:
     (path / "GHSA-1.json").write_text(json.dumps(other))
     status, out, _ = run("scan", "--fail-on", "low", "--database", str(path), "app:1")
     assert (status, out) == (0, "No known vulnerability in the 1 packages that were checked\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"usr/lib/sysimage/rpm/rpmdb.sqlite": "", "etc/os-release": "ID=fedora\n"}, "not read: rpm database (1), such as"),
+        ({STATUS: stanza("bash", "1")}, "not checked: 1 packages (deb): OSV does not have their distribution"),
+        ({STATUS: stanza("bash", "1"), "etc/os-release": OS_RELEASE}, "the database has none of Debian:12"),
+        ({"a": ""}, ""),
+    ],
+)  # fmt: skip
+def test_a_gate_does_not_open_for_what_nobody_checked(
+    run: Run, engine: Engine, osv: str, files: dict[str, str], said: str
+) -> None:
+    made = layer(files)
+    described = {"Id": ID, "Architecture": "amd64", "RootFS": {"Layers": [digest(made)]}}
+    engine.answers["GET", "/images/app:1/json"] = (200, described)
+    engine.answers["GET", "/images/get"] = (200, saved([made]))
+    status, out, err = run("scan", "-q", "--database", osv, "--fail-on", "critical", "app:1")
+    assert (status, out) == (1, "No known vulnerability in the 0 packages that were checked\n")
+    assert said in err
+    assert err.endswith("--fail-on: nothing can be said: no package of the image was checked\n")
+    assert run("scan", "-q", "--database", osv, "app:1")[0] == 0
 
 
 @pytest.mark.parametrize(

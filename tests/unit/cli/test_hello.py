@@ -92,3 +92,47 @@ def test_dockers_context_is_named_when_it_is_of_this_machine(
     assert ("docker --context cove ps" in done.stdout) is leads_here
     assert (f"docker -H unix://{socket} ps" in done.stdout) is not leads_here
     assert "machine stop" not in done.stdout  # it is no machine's engine
+
+
+class Running(dict[tuple[str, str], tuple[int, Any]]):
+    """Has the page on another port, and whether that of the new one is free."""
+
+    def __init__(self, start: tuple[int, Any]) -> None:
+        config = {"Id": "e" * 64, "Config": {"Labels": {"cove.hello": ""}}, "State": {"Running": True}}
+        super().__init__(
+            {
+                ("GET", "/containers/hello/json"): (200, config | {"HostConfig": {"PortBindings": {"80/tcp": []}}}),
+                ("POST", f"/containers/{'e' * 64}/rename"): (204, b""),
+                ("POST", "/containers/create"): (201, {"Id": "a" * 64, "Warnings": []}),
+                ("POST", "/containers/hello/start"): start,
+                ("DELETE", "/containers/hello"): (204, b""),
+                ("DELETE", f"/containers/{'e' * 64}"): (204, b""),
+            }
+        )
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_the_page_on_another_port_goes_when_the_new_one_runs_and_not_before(
+    tmp_path: Path, port: int, free: bool
+) -> None:
+    taken = {"message": f"failed to bind port 127.0.0.1:{port}/tcp: address already in use"}
+    with engine_at(tmp_path / "engine.sock") as engine:
+        engine.answers = Running((204, b"") if free else (500, taken))
+        done = subprocess.run(
+            [*COVE, "hello", "-p", str(port)], capture_output=True, text=True, timeout=20,
+            env=os.environ | {"COVE_HOST": engine.url, "DOCKER_CONFIG": str(tmp_path)},
+        )  # fmt: skip
+        asked = [(one.method, one.path, one.query.get("name")) for one in engine.requests if one.method != "GET"]
+    begin = [
+        ("POST", f"/containers/{'e' * 64}/rename", "hello-eeeeeeeeeeee"),
+        ("POST", "/containers/create", "hello"),
+        ("POST", "/containers/hello/start", None),
+    ]
+    if free:
+        assert done.returncode == 0, done.stderr
+        assert asked == [*begin, ("DELETE", f"/containers/{'e' * 64}", None)]
+        assert "it takes the place of the one on another port" in done.stderr
+    else:
+        assert "address already in use" in done.stderr and "choose another port" in done.stderr
+        back = ("POST", f"/containers/{'e' * 64}/rename", "hello")
+        assert asked == [*begin, ("DELETE", "/containers/hello", None), back]

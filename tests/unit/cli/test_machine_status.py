@@ -42,9 +42,7 @@ def test_a_crash_is_told_for_a_day_and_how_often_it_was() -> None:
 
 def test_folders_that_are_not_shared() -> None:
     shown = lines(folders_not_shared=["/data is not shared: there is no such folder"])
-    assert (
-        "not shared|/data is not shared: there is no such folder\n|make the folder, or correct the settings:" in shown
-    )
+    assert "not shared|/data is not shared: there is no such folder\n|when the folders, or the settings (" in shown
     assert "cove machine restart work" in shown
 
 

@@ -218,3 +218,20 @@ def test_an_engine_named_for_what_has_nothing_to_do_with_one(
     assert capsys.readouterr().err.startswith(
         f"cove: -H names an engine, with which 'cove {group}' has nothing to do\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["status"], "Did you mean this?\n  machine status\n"),
+        (["ssh", "ls"], "Did you mean this?\n  machine ssh\n"),
+        (["buildx", "ls"], "'buildx' is a command of docker's own client, which works with Cove: docker buildx\n"),
+    ],
+)
+def test_who_comes_from_other_programs_is_told_the_way(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr("os._exit", statuses.append)
+    cli.main(words)
+    assert statuses == [1] and told in capsys.readouterr().err

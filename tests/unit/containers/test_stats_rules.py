@@ -91,9 +91,9 @@ class Registry(list[Any]):
     """Of the registry, what the sampler asks."""
 
 
-def made(*containers: Any) -> Stats:
+def made(*containers: Any, interfaces: tuple[str, ...] = ()) -> Stats:
     registry: Any = Registry(containers)
-    networks: Any = SimpleNamespace(sandboxes=SimpleNamespace(interfaces=lambda id: ()))
+    networks: Any = SimpleNamespace(sandboxes=SimpleNamespace(interfaces=lambda id: interfaces))
     return Stats(registry, networks)
 
 
@@ -184,3 +184,43 @@ def test_a_container_that_does_not_run_uses_nothing(cgroup: str) -> None:
     assert (told["memory_stats"], told["pids_stats"]) == ({}, {})
     assert "networks" not in told
     assert "online_cpus" not in told["cpu_stats"]
+
+
+@pytest.mark.parametrize("missing", [OSError(), {}])
+def test_what_cannot_be_counted_for_a_moment_is_no_traffic(
+    cgroup: str, monkeypatch: pytest.MonkeyPatch, missing: Any
+) -> None:
+    """Or all that it has ever carried would be that of two seconds."""
+    many = 1 << 40
+    counts = iter([many, missing, many, many + 1])
+
+    def counted(pid: int, interfaces: Any) -> Any:
+        count = next(counts)
+        if isinstance(count, OSError):
+            raise count
+        return count and {"eth0": {"rx_bytes": count, "tx_bytes": count}}
+
+    monkeypatch.setattr(stats, "TRAFFIC_S", 0)
+    monkeypatch.setattr(stats, "_traffic", counted)
+    monkeypatch.setattr(stats.os, "readlink", lambda path: "net:[1]")
+
+    async def main() -> None:
+        told = made(container(cgroup), interfaces=("eth0",)).traffic()
+        carried = [(await anext(told))["received"] for _ in range(3)]
+        assert carried[:2] == [0, 0]
+        assert carried[2] > 0
+        await told.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(main())
+
+
+def test_a_container_that_runs_no_more_is_not_counted(cgroup: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another may have its namespace's number by then."""
+    monkeypatch.setattr(stats, "_traffic", lambda pid, interfaces: {"eth0": {"rx_bytes": 5, "tx_bytes": 5}})
+    web = container(cgroup)
+    source = made(web, interfaces=("eth0",))
+    monkeypatch.setattr(stats.os, "readlink", lambda path: "net:[1]")
+    before = source._carried({})
+    assert [*before.values()] == [("net:[1]", (5, 5))]
+    web.state.running = False
+    assert source._carried(before) == {}

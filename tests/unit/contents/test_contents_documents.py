@@ -10,14 +10,14 @@ from typing import Any
 
 import jsonschema
 import pytest
-from cove.contents import cyclonedx, licences, made, purl, spdx
-from cove.contents.made import Made
+from cove.contents import cyclonedx, licences, provenance, purl, spdx
 from cove.contents.package import Contents, Distribution, Image, Installed, Package, Place, Unread
+from cove.contents.provenance import Provenance
 from cove.errors import CoveError
 from referencing import Registry, Resource
 
 SCHEMAS = Path(__file__).parents[2] / "data" / "schemas"
-MADE = Made("2026-01-02T03:04:05Z", "0.1.0")
+PROVENANCE = Provenance("2026-01-02T03:04:05Z", "0.1.0")
 DEBIAN = Distribution("debian", "12", "12 (bookworm)", "Debian GNU/Linux 12 (bookworm)")
 LAYER = "sha256:" + "2" * 64
 IMAGE = Image("ghcr.io/me/app:1", "sha256:" + "1" * 64, "amd64", (LAYER,))
@@ -47,13 +47,13 @@ def validator(name: str) -> Any:
 @pytest.mark.parametrize(("distribution", "unread"), [(DEBIAN, True), (None, False)])
 def test_documents_are_what_the_schemas_want(distribution: Distribution | None, unread: bool) -> None:
     found = contents(distribution=distribution, unread=unread)
-    validator("spdx-2.3.json").validate(spdx.document(found, MADE))
-    validator("bom-1.6.SNAPSHOT.schema.json").validate(cyclonedx.document(found, MADE))
+    validator("spdx-2.3.json").validate(spdx.document(found, PROVENANCE))
+    validator("bom-1.6.SNAPSHOT.schema.json").validate(cyclonedx.document(found, PROVENANCE))
 
 
 @pytest.mark.parametrize("name", ["spdx-2.3.json", "bom-1.6.SNAPSHOT.schema.json"])
 def test_the_schemas_refuse_what_is_none(name: str) -> None:
-    document = (spdx if "spdx" in name else cyclonedx).document(contents(), MADE)
+    document = (spdx if "spdx" in name else cyclonedx).document(contents(), PROVENANCE)
     wrong = json.loads(json.dumps(document).replace("NOASSERTION", "").replace('"PACKAGE-MANAGER"', '"x"'))
     wrong["unknown"] = 1
     with pytest.raises(jsonschema.ValidationError):
@@ -61,7 +61,7 @@ def test_the_schemas_refuse_what_is_none(name: str) -> None:
 
 
 def test_spdx_names_what_it_is_of() -> None:
-    document = spdx.document(contents(), MADE)
+    document = spdx.document(contents(), PROVENANCE)
     packages = {each["SPDXID"]: each for each in document["packages"]}
     assert len(packages) == len(document["packages"]) == len(PACKAGES) + 2
     assert all(re.fullmatch(r"SPDXRef-[a-zA-Z0-9.-]+", each) for each in packages)
@@ -76,7 +76,7 @@ def test_spdx_names_what_it_is_of() -> None:
 
 
 def test_cyclonedx_names_what_it_is_of() -> None:
-    document = cyclonedx.document(contents(), MADE)
+    document = cyclonedx.document(contents(), PROVENANCE)
     references = [each["bom-ref"] for each in document["components"]]
     assert len({*references}) == len(references) == len(PACKAGES) + 1
     assert document["dependencies"] == [{"ref": "image", "dependsOn": references}]
@@ -89,19 +89,21 @@ def test_cyclonedx_names_what_it_is_of() -> None:
 
 @pytest.mark.parametrize("form", [spdx, cyclonedx])
 def test_only_the_time_is_another_the_next_time(form: Any) -> None:
-    now, later = (json.dumps(form.document(contents(), Made(time, "0.1.0"))) for time in ("2026-01-02", "2026-01-03"))
+    now, later = (
+        json.dumps(form.document(contents(), Provenance(time, "0.1.0"))) for time in ("2026-01-02", "2026-01-03")
+    )
     assert now != later
     assert now.replace("2026-01-02", "2026-01-03") == later
-    other = json.dumps(form.document(contents(distribution=None), Made("2026-01-02", "0.1.0")))
+    other = json.dumps(form.document(contents(distribution=None), Provenance("2026-01-02", "0.1.0")))
     assert UUID.findall(now) == UUID.findall(later) != UUID.findall(other)
 
 
 def test_the_time_is_that_of_source_date_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
-    assert made.now().time == "1970-01-02T00:00:00Z"
+    assert provenance.now().time == "1970-01-02T00:00:00Z"
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
     with pytest.raises(CoveError, match="SOURCE_DATE_EPOCH is no number of seconds"):
-        made.now()
+        provenance.now()
 
 
 @pytest.mark.parametrize(
@@ -129,3 +131,18 @@ def test_licences_are_spdxs_or_are_told_as_they_stand(stated: str, expression: s
 )  # fmt: skip
 def test_package_urls(package: Package, distribution: Distribution | None, url: str) -> None:
     assert purl.of(package, distribution) == url
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("npm", "@foo/"), ("npm", "@foo//"), ("npm", "/"), ("deb", "/"), ("apk", "//"), ("pypi", "/")]
+)
+def test_a_name_that_no_package_can_have_is_told_without_an_url(kind: str, name: str) -> None:
+    package = Package(kind, name, "1")
+    assert purl.of(package, DEBIAN) is None
+    found = Contents(IMAGE, DEBIAN, [Installed(package, (Place("/a", LAYER),)), *contents().packages], [])
+    for schema, field, document in (
+        ("spdx-2.3.json", "packages", spdx.document(found, PROVENANCE)),
+        ("bom-1.6.SNAPSHOT.schema.json", "components", cyclonedx.document(found, PROVENANCE)),
+    ):
+        validator(schema).validate(document)
+        assert name in [each["name"] for each in document[field]]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import tarfile
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +17,7 @@ from cove.contents.archive import Hostile
 from cove.errors import CoveError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_layers import digest, gzipped, image, layer, link, manifest, names, read, saved
+from image_layers import FOLDER, Files, digest, gzipped, image, layer, link, manifest, names, read, saved
 
 GOOD = layer({"node_modules/x/package.json": manifest("x", "1.0.0")})
 
@@ -41,7 +45,7 @@ def test_files_and_packages_are_counted(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(layers, "MAX_ENTRIES", 99)
     assert "more than 99 files" in refused(many)
     monkeypatch.setattr(layers, "MAX_ENTRIES", 1000)
-    monkeypatch.setattr(layers, "MAX_TOLD", 50)
+    monkeypatch.setattr(layers, "MAX_FINDINGS", 50)
     assert "more than 50 packages" in refused(layer({f".wh.{number}": "" for number in range(51)}))
     stated = "".join(f"P:a{number}\nV:1\n\n" for number in range(60))
     assert "more than 50 packages" in refused(layer({"lib/apk/db/installed": stated}))
@@ -61,6 +65,40 @@ def test_links_lead_nowhere_else() -> None:
 def test_a_path_has_an_end() -> None:
     assert names(read(layer({"/".join(["d" * 100] * 40) + "/x": ""}))) == []
     assert "a path of" in refused(layer({"/".join(["d" * 100] * 50): ""}))
+
+
+def test_a_path_leads_through_a_number_of_folders() -> None:
+    assert names(read(layer({"a/" * 255 + "x.jar": ""}))) == []
+    assert "a path of 2000 folders" in refused(layer({"a/" * 1999 + "x.jar": ""}))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {f"{number}.jar": "" for number in range(400)},
+        {f"{number}/.wh.{'x' * 90}": "" for number in range(20)},
+        {f"{number}/{'x' * 90}/.wh..wh..opq": "" for number in range(20)},
+        {f"{number}{'x' * 90}.egg-info": FOLDER for number in range(20)},
+        {"deep/" * 100 + "x.jar": ""},
+        {"node_modules/x/package.json": manifest("x", "1" * 900, license="x" * 900)},
+        {"lib/apk/db/installed": "F:" + "x" * 1800 + "/x.egg-info\nR:PKG-INFO\n"},
+    ],
+)
+def test_the_characters_that_are_kept_are_counted(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "MAX_CHARACTERS", 1700)
+    assert "has more than 1700 characters" in refused(layer(files))
+
+
+def test_what_is_known_of_deep_folders_is_small() -> None:
+    made = layer({f"{number}/" + "a" * 10 + "/a" * 200 + "/x.jar": "" for number in range(500)})
+    archived = saved([made])
+    tracemalloc.start()
+    try:
+        images.read(image(made), [archived], lambda done: None)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 16 << 20  # the folders' paths, as text, are 25 MB and more
 
 
 def test_an_absolute_path_is_one_of_the_image() -> None:
@@ -143,6 +181,25 @@ def test_a_wrong_header_in_the_middle_is_not_the_end() -> None:
 def test_a_layer_that_is_not_what_its_image_says_is_told() -> None:
     with pytest.raises(CoveError, match="lacks the layer sha256:"):
         images.read(image(layer({"other": ""})), [saved([GOOD])], lambda done: None)
+
+
+def test_the_memory_that_decompressing_takes_is_bounded() -> None:
+    def asking(data: bytes) -> bytes:
+        packed = bytearray(lzma.compress(data, preset=0))
+        size = (packed[12] + 1) * 4  # of the block's header, behind that of the stream, with its sum at its end
+        packed[packed.index(b"\x21\x01", 12) + 2] = 38  # 2 GiB
+        packed[12 + size - 4 : 12 + size] = struct.pack("<I", zlib.crc32(packed[12 : 12 + size - 4]))
+        return bytes(packed)
+
+    with pytest.raises(CoveError, match=r"lacks the layer.*[Mm]emory"):
+        read(GOOD, packed=asking)
+    assert names(read(GOOD, packed=lambda data: lzma.compress(data, preset=9))) == ["x 1.0.0"]
+
+
+@pytest.mark.parametrize("cut", [1, 30, 100])
+def test_an_xz_stream_that_ends_early_is_told(cut: int) -> None:
+    with pytest.raises(CoveError, match="lacks the layer"):
+        read(GOOD, packed=lambda data: lzma.compress(data)[:-cut])
 
 
 @pytest.mark.parametrize("part", [0, 100, 600, 2600])

@@ -33,9 +33,21 @@ def test_a_layer_is_read_however_it_is_compressed(packed: Callable[[bytes], byte
     assert names(read(layer(LOWER), packed=packed)) == ALL
 
 
+@pytest.mark.parametrize("first", ["[slug].js", "{a}"])
+def test_a_layer_may_begin_with_a_name_that_begins_as_json_does(first: str) -> None:
+    assert names(read(layer({first: "", **LOWER}))) == ALL
+
+
 def test_a_gzip_stream_may_have_several_members() -> None:
     def halves(data: bytes) -> bytes:
         return gzipped(data[:700]) + gzipped(data[700:])
+
+    assert names(read(layer(LOWER), packed=halves)) == ALL
+
+
+def test_an_xz_file_may_have_several_streams_and_zeros_between_and_after_them() -> None:
+    def halves(data: bytes) -> bytes:
+        return lzma.compress(data[:700]) + bytes(8) + lzma.compress(data[700:]) + bytes(400_000)
 
     assert names(read(layer(LOWER), packed=halves)) == ALL
 

@@ -8,20 +8,23 @@ import json
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.drivers.qemu import binary, command
+from cove.drivers.base import StreamEnd
+from cove.drivers.qemu import binary, chardevs, command
 from cove.drivers.qemu.channels import Channels, Ends, TlsChannels, UnixChannels
 from cove.drivers.qemu.driver import QemuDriver
+from cove.errors import DriverError
 from cove.local import certificates, tls
 from cove.machine.architecture import here
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
-from qemu.qmp import QMPClient
+from qemu.qmp import QMPClient, QMPError
 
 KINDS = [UnixChannels, TlsChannels]
 
@@ -100,6 +103,55 @@ def test_qemu_is_spoken_to_and_outlives_who_spoke_to_it(kind: type[Channels], pa
         assert asyncio.run(speak())["running"] is False
         channels = kind(paths)  # as another agent has it
         assert asyncio.run(speak())["running"] is False
+
+
+AT_THE_END = """
+import socket, sys
+from pathlib import Path
+from cove.local import tls
+fd, port, keys = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+stream = socket.socket(fileno=fd) if fd >= 0 else tls.open_stream(port, keys, 20)
+assert stream.recv_into(memoryview(bytearray(1))) == 0
+"""
+"""A process that has a stream's end until QEMU is no more."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_process_is_started_for_a_stream(kind: type[Channels], paths: MachinePaths) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def serve(end: StreamEnd) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-c", AT_THE_END, str(end.socket), str(end.port), str(end.keys)]
+        started.append(subprocess.Popen(words, pass_fds=[end.socket] if end.socket >= 0 else ()))
+        return started[-1]
+
+    def ends_at_once(end: StreamEnd) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", ""])
+
+    async def open_streams() -> str:
+        client = await connected(channels)
+
+        async def execute(name: str, arguments: dict[str, Any] | None) -> Any:
+            try:
+                return await client.execute(name, arguments)
+            except QMPError as error:
+                raise DriverError(str(error)) from error
+
+        try:
+            await channels.open_stream(client, execute, "folder0", serve)
+            if kind is TlsChannels:
+                with pytest.raises(DriverError, match="does not connect"):
+                    await channels.open_stream(client, execute, "folder1", ends_at_once)
+            return await chardevs.state(execute, "folder0")
+        finally:
+            await client.disconnect()
+
+    channels = kind(paths)
+    with qemu(paths, channels):
+        state = asyncio.run(open_streams())
+        assert state and not state.startswith("disconnected")
+        assert started[0].poll() is None
+    assert started[0].wait(30) == 0
 
 
 class Late(TlsChannels):

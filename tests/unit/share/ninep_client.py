@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cove.local.sockets import Listener
+from cove.share.ninep import wire
 from cove.share.ninep.server import serve
 from cove.share.ninep.wire import T
 
@@ -19,11 +23,17 @@ O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC = 0, 1, 2, 0o100, 0o200, 0o
 GETATTR = struct.Struct("<QBIQIIIQQQQQQQQQQQQQQQ")
 
 
+_TEXTS = {
+    number: os.strerror(getattr(errno, name)) for name, number in wire.LINUX_ERRORS.items() if hasattr(errno, name)
+} | {116: "Stale file handle"}  # of which Windows says nothing
+"""What a system says of Linux's numbers."""
+
+
 class RefusedError(Exception):
     """An Rlerror."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(os.strerror(number))
+        super().__init__(os.strerror(number) if sys.platform == "linux" else _TEXTS.get(number, str(number)))
         self.number = number
 
 
@@ -174,7 +184,7 @@ class Client:
 
 
 @contextmanager
-def serving(root: Path, *, read_only: bool = False, control: socket.socket | None = None) -> Iterator[socket.socket]:
+def serving(root: Path, *, read_only: bool = False, control: Listener | None = None) -> Iterator[socket.socket]:
     """A connection to a server of a folder, in a thread of this process."""
     ours, theirs = socket.socketpair()
     before = os.umask(0)
@@ -198,7 +208,7 @@ def connected(
     *,
     read_only: bool = False,
     uid: int = 0,
-    control: socket.socket | None = None,
+    control: Listener | None = None,
 ) -> Iterator[Client]:
     """A client that has attached as fid 0."""
     with serving(root, read_only=read_only, control=control) as connection:

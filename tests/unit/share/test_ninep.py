@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 import struct
 import time
 from pathlib import Path
 
 import pytest
+from cove.local import sockets
 from cove.share.ninep import session, wire
 from cove.share.ninep.wire import MARK, T
 from ninep_client import O_EXCL, O_RDWR, O_TRUNC, O_WRONLY, REMOVEDIR, Client, RefusedError, connected, serving, text
@@ -337,33 +337,32 @@ def test_attributes_that_are_under_way_have_bounds(root: Path, monkeypatch: pyte
 
 
 def test_the_agent_hears_what_the_guest_changes(root: Path, tmp_path: Path) -> None:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "c"))
-    listener.listen()
-    agent = socket.socket(socket.AF_UNIX)
-    agent.settimeout(20)
+    place = tmp_path / "c.sock"
+    listener = sockets.listen(place, 2)
     with connected(root, control=listener) as client:
-        agent.connect(str(tmp_path / "c"))
+        agent = sockets.connect(place, 20)
+        agent.settimeout(20)
         agent.sendall(b'{"token": "t"}\n')
         lines = agent.makefile()
         assert json.loads(lines.readline()) == {"op": "listening"}
         fid = client.walk("d")
         client.mkdir("x", fid)
-        assert json.loads(lines.readline()) == {"op": "create", "path": f"{root}/d/x", "to": ""}
+        assert json.loads(lines.readline()) == {"op": "create", "path": str(root / "d" / "x"), "to": ""}
         made = client.create("long", parent=fid)
         client.write(made, b"1")
         client.write(made, b"2", offset=1)
         assert [json.loads(lines.readline())["op"] for _ in range(2)] == ["create", "write"]
-        with socket.socket(socket.AF_UNIX) as another:
+        with sockets.connect(place, 20) as another:
             another.settimeout(20)
-            another.connect(str(tmp_path / "c"))
             another.sendall(b'{"token": "t"}\n')
             heard = another.makefile()
             assert json.loads(heard.readline()) == {"op": "listening"}
             client.write(made, b"3", offset=2)
             client.clunk(made)
             said = [json.loads(heard.readline()) for _ in range(2)]
-            assert [(one["op"], one["path"]) for one in said] == [(op, f"{root}/d/long") for op in ("write", "written")]
+            assert [(one["op"], one["path"]) for one in said] == [
+                (op, str(root / "d" / "long")) for op in ("write", "written")
+            ]
         agent.sendall(b'{"token": "t"}\n')
         assert json.loads(lines.readline()) == {"op": "listening"}
         file = client.create("new", parent=fid)
@@ -374,7 +373,7 @@ def test_the_agent_hears_what_the_guest_changes(root: Path, tmp_path: Path) -> N
         said = ""
         while '"delete"' not in said:
             said += lines.readline()
-        assert f'"op": "move", "path": "{root}/a", "to": "{root}/b"' in said
+        assert json.dumps({"op": "move", "path": str(root / "a"), "to": str(root / "b")})[1:-1] in said
         assert said.index('"create"') < said.index('"written"') < said.index('"move"') < said.index('"delete"')
     agent.close()
     listener.close()

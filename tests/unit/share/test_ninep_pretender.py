@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cove.local import sockets
 from cove.share.ninep.pretender import PRETENDER_UID
 from cove.share.ninep.wire import T
 from ninep_client import O_EXCL, O_WRONLY, Client, RefusedError, connected, text
@@ -29,12 +29,9 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[False, True], ids=["read-write", "read-only"])
 def client(root: Path, request: pytest.FixtureRequest) -> Iterator[Client]:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(root.parent / "control"))
-    listener.listen()
-    agent = socket.socket(socket.AF_UNIX)
+    listener = sockets.listen(root.parent / "control.sock", 1)
     with connected(root, read_only=request.param, control=listener) as client:
-        agent.connect(str(root.parent / "control"))
+        agent = sockets.connect(root.parent / "control.sock", 20)
         agent.sendall(json.dumps({"token": TOKEN}).encode() + b"\n")
         client.attach(HELPER, PRETENDER_UID)
         agent.settimeout(20)
@@ -149,7 +146,7 @@ def test_a_move_is_repeated_and_takes_fids_along(client: Client, root: Path) -> 
 def test_a_move_over_a_file_that_was_looked_up_already(client: Client, root: Path) -> None:
     (root / "new").write_bytes(b"newer")
     fid = client.walk("new")
-    (root / "new").rename(root / "d" / "f")
+    (root / "new").replace(root / "d" / "f")
     early = client.walk("d/f")
     arm(client, "move", "new", "d/f", real="d/f", over=True)
     assert client.getattr(client.walk("d/f", HELPER))["size"] == 0  # a ghost, of what was replaced
@@ -166,7 +163,7 @@ def test_a_move_of_what_a_container_writes_by_its_new_name_already_is_left_to_it
         return
     (root / "new").write_bytes(b"newer")
     known = client.walk("d/f")  # a name that the kernel remembers, with the inode of what was there
-    (root / "new").rename(root / "d" / "f")
+    (root / "new").replace(root / "d" / "f")
     arm(client, "move", "new", "d/f", real="d/f", over=True)
     client.lopen(known, O_WRONLY)
     with fails("[Bb]usy"):

@@ -1,4 +1,4 @@
-"""The source for macOS and Windows, with what watchdog has for this system."""
+"""The source for macOS, with what watchdog has for this system."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from cove.share import choice, folders, starting
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "me"
     home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
+    for name in ("HOME", "USERPROFILE"):  # as systems call it
+        monkeypatch.setenv(name, str(home))
     return home
 
 
@@ -50,7 +51,7 @@ def test_what_is_not_there_is_told_and_no_trouble(home: Path) -> None:
     assert [one.path for one in listed] == [home]
     assert said == [
         "/nosuch is not shared: there is no such folder",
-        f"{home}/file is not shared: it is no folder, which are shared whole: name the one that it lies in",
+        f"{home}/file is not shared: it is a file, and folders are shared whole: name the one that it lies in",
     ]
 
 

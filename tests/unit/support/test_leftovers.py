@@ -44,6 +44,8 @@ def test_another_homes_machine_of_the_same_name_is_started_at_the_login_still(
         MachinePaths("web").settings.parent.mkdir(parents=True)
         MachinePaths("web").settings.touch()
         autostart.here().turn_on("web")
+    listed = {one.path: one.what for one in leftovers.of_uninstall(keep_data=True)}
+    assert listed[autostart.files("web")[0]] == "what your login starts of machine web"
     uninstall()
     assert not autostart.here().is_on("web")
     assert not (home / "other").exists()

@@ -142,18 +142,21 @@ def test_somebody_who_is_there_is_asked_once_and_may_decline(stand_in: verify.Ve
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize(
-    ("system", "skipped"), [("linux", set()), ("darwin", {"suspend"}), ("win32", {"suspend", "folder"})]
-)
+@pytest.mark.parametrize(("system", "skipped"), [("linux", set()), ("darwin", {"suspend"}), ("win32", {"suspend"})])
 def test_what_cove_does_not_do_on_a_system_yet_is_skipped_there(
     stand_in: verify.Verification, monkeypatch: pytest.MonkeyPatch, system: str, skipped: set[str]
 ) -> None:
-    if system == "win32":
-        monkeypatch.setattr(verify.Verification, "_folder", FOLDER)
     monkeypatch.setattr(verify, "sys", SimpleNamespace(platform=system))
     found = states(stand_in)
     assert {each for each in ("suspend", "folder") if found[each] == verify.SKIPPED} == skipped
     assert verify.FAILED not in found.values()
+
+
+def test_folders_are_left_out_on_hyper_v(stand_in: verify.Verification, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify.Verification, "_folder", FOLDER)
+    monkeypatch.setattr(verify.Verification, "_status", lambda self: {"accelerator": "hyperv"})
+    with pytest.raises(verify.Skip):
+        stand_in._folder()
 
 
 def test_what_hyper_v_runs_is_suspended_on_windows(

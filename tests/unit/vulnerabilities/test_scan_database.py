@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +92,22 @@ def test_entries_of_another_form_do_no_harm(tmp_path: Path, broken: dict[str, An
     assert [each.versions for each in known.affected("npm", "x")] in ([], [[]])
 
 
+def test_what_is_told_has_nothing_that_a_terminal_obeys_or_that_cannot_be_written(tmp_path: Path) -> None:
+    one = affected("npm", "one", "2.0.0\x1b[2J\ud800", versions=["1.0.0\x9b"])
+    other = affected("npm\ud800", "\ud800", "1.0.0")
+    known = database.open_(archive(tmp_path / "all.zip", [entry("CVE-1", one, other)]), ignore)
+    [found] = known.affected("npm", "one")
+    assert (found.ranges[0]["events"][1], found.versions) == ({"fixed": "2.0.0 [2J"}, ["1.0.0"])
+    assert ids(known, "npm", "") == ["CVE-1"]
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are UTF-8 there")
+def test_the_path_of_a_database_may_be_any(tmp_path: Path) -> None:
+    path = archive(tmp_path / os.fsdecode(b"\xff\x1b.zip"), [ONE])
+    known = database.open_(path, ignore)
+    assert known.about.path == f"{tmp_path}/ .zip"
+
+
 def test_it_is_made_once(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = archive(tmp_path / "all.zip", [ONE])
     database.open_(path, ignore).close()
@@ -138,6 +157,27 @@ def test_what_a_killed_one_has_left_goes_with_the_next(tmp_path: Path, home: Pat
     assert [name for name in indexes(home) if name.endswith(".partial")] == ["new.2.partial"]
 
 
+def test_an_index_that_is_not_used_goes(tmp_path: Path, home: Path) -> None:
+    def days_pass(days: int) -> None:
+        for path in (home / "cache" / "osv").iterdir():
+            moment = path.stat().st_mtime - days * 86400
+            os.utime(path, (moment, moment))
+
+    gone, kept = archive(tmp_path / "gone.zip", [ONE]), archive(tmp_path / "kept.zip", [ONE])
+    database.open_(gone, ignore).close()
+    [old] = indexes(home)
+    days_pass(16)
+    database.open_(kept, ignore).close()
+    assert len(indexes(home)) == 2
+    days_pass(16)
+    database.open_(kept, ignore).close()
+    [left] = indexes(home)
+    assert left != old
+    days_pass(16)
+    database.open_(archive(tmp_path / "other.zip", [ONE]), ignore).close()
+    assert left in indexes(home)  # used 16 days ago, made 32
+
+
 def test_progress_is_told_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_BATCH", 1)
     told: list[Event] = []
@@ -150,13 +190,42 @@ def test_progress_is_told_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert 0 < (told[0].done or 0) < (told[1].done or 0) <= path.stat().st_size
 
 
-def test_a_damaged_index_is_told(tmp_path: Path, home: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"no database" * 100, b""])
+def test_a_damaged_index_is_made_anew(tmp_path: Path, home: Path, damaged: bytes) -> None:
     path = archive(tmp_path / "all.zip", [ONE])
     database.open_(path, ignore).close()
-    (home / "cache" / "osv" / indexes(home)[0]).write_bytes(b"no database" * 100)
+    (home / "cache" / "osv" / indexes(home)[0]).write_bytes(damaged)
+    assert ids(database.open_(path, ignore), "npm", "one") == ["CVE-1"]
+
+
+def test_an_index_that_another_command_removes_is_made_anew(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive(tmp_path / "all.zip", [ONE])
+    tidy = database._tidy
+
+    def removed(folder: Path, place: str, index: Path) -> None:
+        tidy(folder, place, index)
+        index.unlink()
+
+    monkeypatch.setattr(database, "_tidy", removed)
+    assert ids(database.open_(path, ignore), "npm", "one") == ["CVE-1"]
+
+
+def test_damage_that_is_seen_later_is_told(tmp_path: Path, home: Path) -> None:
+    known = database.open_(archive(tmp_path / "all.zip", [ONE]), ignore)
+    index = home / "cache" / "osv" / indexes(home)[0]
+    with closing(sqlite3.connect(index)) as sql:
+        sql.execute("DROP TABLE affected")
+        sql.commit()
     with pytest.raises(CoveError, match="is damaged") as caught:
-        database.open_(path, ignore)
+        ids(known, "npm", "one")
     assert "remove it" in caught.value.hint
+    known.close()
+    index.unlink()
+    with pytest.raises(CoveError, match="is damaged"):
+        Database(index)
+    assert indexes(home) == []
 
 
 def test_what_is_no_database_is_told(tmp_path: Path, home: Path) -> None:
@@ -188,3 +257,26 @@ def test_an_entry_larger_than_any_is_not_unpacked(tmp_path: Path, monkeypatch: p
     known = database.open_(folder, ignore)
     assert ids(known, "npm", "one") == ["CVE-1"]
     assert known.about.unread == 2
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_an_entry_that_is_damaged_is_counted_and_left_out(tmp_path: Path, method: int) -> None:
+    path = archive(tmp_path / "all.zip", [ONE])
+    with zipfile.ZipFile(path, "a", method) as file:
+        start = file.start_dir + 30 + len("CVE-2.json")
+        file.writestr("CVE-2.json", json.dumps(entry("CVE-2", affected("npm", "one"))))
+    data = bytearray(path.read_bytes())
+    data[start + 4 : start + 60] = b"\xff" * 56
+    path.write_bytes(data)
+    known = database.open_(path, ignore)
+    assert ids(known, "npm", "one") == ["CVE-1"]
+    assert known.about.unread == 1
+
+
+def test_names_that_are_not_what_an_archive_says_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "all.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("\u00e9.json", json.dumps(ONE))
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xff"))
+    with pytest.raises(CoveError, match="cannot be read"):
+        database.open_(path, ignore)

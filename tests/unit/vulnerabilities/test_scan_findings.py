@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from cove.contents.made import Made
 from cove.contents.package import Contents, Distribution, Package
+from cove.contents.provenance import Provenance
 from cove.progress import ignore
 from cove.vulnerabilities import database, ecosystems, sarif
 from cove.vulnerabilities.scan import Scan, scan
@@ -110,6 +111,21 @@ def test_entries_that_are_one_vulnerability_are_one_finding(home: Path) -> None:
     assert (first.severity.level, first.summary) == (Level.HIGH, "Short")
 
 
+def test_a_package_may_have_any_number_of_vulnerabilities(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing each with all that were found before would take longer than any test may."""
+    known = database.open_(archive(home / "all.zip", [entry("CVE-1", affected("npm", "one"))]), ignore)
+    [one] = known.affected("npm", "one")
+
+    def stated(identifier: str, *aliases: str) -> database.Affected:
+        return replace(one, entry=replace(one.entry, identifier=identifier, aliases=aliases))
+
+    many = [stated(f"CVE-{number}") for number in range(40_000)]
+    many += [stated(f"X-{number}", f"X-{number + 1}") for number in range(1000)]
+    monkeypatch.setattr(known, "affected", lambda ecosystem, name: many)
+    result = scan(image(Package("npm", "one", "1.0.0")), known)
+    assert sorted(len(each.entries) for each in result.findings) == [1] * 40_000 + [1000]
+
+
 def test_an_advisory_on_several_vulnerabilities_does_not_make_them_one(home: Path) -> None:
     one = affected("Debian:12", "one", "2")
     result = found(
@@ -141,6 +157,25 @@ def test_a_severity_may_be_of_the_package(home: Path) -> None:
     assert [each.severity.level for each in result.findings] == [Level.LOW, Level.LOW]
 
 
+def test_what_is_said_of_the_package_goes_before_what_is_said_of_the_vulnerability(home: Path) -> None:
+    result = found(
+        home,
+        image(deb("one", "1"), deb("two", "1"), deb("three", "1")),
+        entry(
+            "DEBIAN-CVE-1",
+            affected("Debian:12", "one", ecosystem_specific={"urgency": "unimportant"}),
+            affected("Debian:12", "two", ecosystem_specific={"urgency": "not yet assigned"}),
+            affected("Debian:12", "three", severity=LOW, ecosystem_specific={"urgency": "high"}),
+            severity=CRITICAL,
+        ),
+    )
+    assert {each.installed.package.name: each.severity.level for each in result.findings} == {
+        "one": Level.LOW,
+        "two": Level.CRITICAL,
+        "three": Level.LOW,
+    }
+
+
 def test_the_worst_come_first(home: Path) -> None:
     packages = [Package("npm", name, "1.0.0") for name in "cba"]
     entries = [
@@ -168,7 +203,7 @@ def test_what_was_not_looked_at_is_told(home: Path) -> None:
 def test_sarif_is_what_its_schema_wants(home: Path) -> None:
     schema = json.loads((Path(__file__).parents[2] / "data" / "schemas" / "sarif-2.1.0.json").read_text())
     validator = jsonschema.validators.validator_for(schema)(schema)
-    made = Made("2026-01-02T03:04:05Z", "0.1.0")
+    provenance = Provenance("2026-01-02T03:04:05Z", "0.1.0")
     result = found(
         home,
         image(Package("npm", "one", "1.0.0"), Package("npm", "two", "1.0.0"), deb("x", "1")),
@@ -176,7 +211,7 @@ def test_sarif_is_what_its_schema_wants(home: Path) -> None:
         entry("CVE-2", affected("npm", "one"), severity=LOW),
         entry("CVE-3", affected("npm", "one")),
     )
-    document = sarif.document(result, made)
+    document = sarif.document(result, provenance)
     validator.validate(document)
     [run] = document["runs"]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
@@ -192,7 +227,7 @@ def test_sarif_is_what_its_schema_wants(home: Path) -> None:
     assert first["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "var/lib/some%20where"
     assert run["tool"]["driver"]["rules"][0]["properties"]["security-severity"] == "9.8"
     assert len({each["partialFingerprints"]["vulnerability/v1"] for each in run["results"]}) == 4
-    empty = sarif.document(found(home, image(), entry("CVE-1")), made)
+    empty = sarif.document(found(home, image(), entry("CVE-1")), provenance)
     validator.validate(empty)
     with pytest.raises(jsonschema.ValidationError):
         validator.validate({**document, "version": "1"})

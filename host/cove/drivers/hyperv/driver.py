@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from cove.drivers.base import Driver, Forward, VmSpec
+from cove.drivers.base import Driver, Forward, Serve, VmSpec
 from cove.drivers.hyperv import console, scripts, seeddisk, trouble
 from cove.drivers.hyperv.powershell import PowerShell, ScriptError
 from cove.errors import CoveError, DriverError, HypervisorMissing, StateError
@@ -326,7 +326,7 @@ class HyperVDriver(Driver):
     async def plug_virtiofs(self, tag: str, socket: Path) -> None:
         self._cannot("give a VM folders by virtiofs")
 
-    async def plug_stream(self, tag: str, fd: int) -> None:
+    async def plug_stream(self, tag: str, serve: Serve) -> None:
         self._cannot("plug a stream into a VM")
 
     async def unplug(self, tag: str) -> None:

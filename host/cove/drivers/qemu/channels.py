@@ -7,17 +7,25 @@ was made for this VM, by TLS with certificates on both sides (docs/decisions/005
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import re
 import shutil
 import socket
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from qemu.qmp import QMPClient
+
+from cove.drivers.base import Serve, StreamEnd
+from cove.drivers.qemu import chardevs
+from cove.drivers.qemu.chardevs import Execute
 from cove.drivers.qemu.words import escaped, place
 from cove.errors import CoveError, DriverError
 from cove.local import sockets
@@ -25,6 +33,10 @@ from cove.machine.files import write_whole
 from cove.machine.paths import MachinePaths, private_dir
 
 BACKLOG = 4
+CONNECTED_S = 60.0
+"""In which a process that was started for a stream has connected; what looks at each program for viruses may look at it first."""
+CONNECTED_YET_S = 0.05
+_LISTENS = re.compile(r"disconnected:.*?127\.0\.0\.1:(\d+),server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,10 @@ class Channels(ABC):
     def connect(self, name: str, timeout_s: float) -> socket.socket:
         """To what QEMU has at the other end of a character device; blocks. Raises `OSError`."""
 
+    @abstractmethod
+    async def open_stream(self, client: QMPClient, execute: Execute, tag: str, serve: Serve) -> None:
+        """Give QEMU, which runs, one more character device, and start the process that has the other end. Raises `DriverError`."""
+
 
 class UnixChannels(Channels):
     @contextlib.contextmanager
@@ -76,6 +92,15 @@ class UnixChannels(Channels):
 
     def connect(self, name: str, timeout_s: float) -> socket.socket:
         return sockets.connect(self._places[name], timeout_s)
+
+    async def open_stream(self, client: QMPClient, execute: Execute, tag: str, serve: Serve) -> None:
+        theirs, qemus = socket.socketpair()
+        with theirs, qemus:
+            serve(StreamEnd(theirs.fileno()))
+            theirs.close()
+            client.send_fd_scm(qemus.fileno())
+            await execute("getfd", {"fdname": tag})
+            await chardevs.add(execute, tag, {"addr": {"type": "fd", "data": {"str": tag}}, "server": False})
 
 
 class TlsChannels(Channels):
@@ -124,6 +149,18 @@ class TlsChannels(Channels):
         except (ValueError, KeyError, TypeError):
             raise ConnectionRefusedError(f"{self._places[name]} names no port") from None
         return tls.connect(port, self._keys, timeout_s)
+
+    async def open_stream(self, client: QMPClient, execute: Execute, tag: str, serve: Serve) -> None:
+        address = {"type": "inet", "data": {"host": "127.0.0.1", "port": "0", "ipv4": True, "ipv6": False}}
+        await chardevs.add(execute, tag, {"addr": address, "server": True, "wait": False, "tls-creds": "channels"})
+        if (listens := _LISTENS.match(await chardevs.state(execute, tag))) is None:
+            raise DriverError("QEMU does not say at which port it listens")
+        process = serve(StreamEnd(-1, int(listens[1]), self._keys))
+        deadline = time.monotonic() + CONNECTED_S
+        while (await chardevs.state(execute, tag)).startswith("disconnected:"):  # no event tells
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise DriverError("the server of a folder does not connect to QEMU")
+            await asyncio.sleep(CONNECTED_YET_S)
 
 
 def of(paths: MachinePaths) -> Channels:

@@ -20,11 +20,12 @@ from typing import Any, ClassVar
 
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 
-from cove.drivers.base import Driver, Forward, VmSpec
+from cove.drivers.base import Driver, Forward, Serve, VmSpec
 from cove.drivers.qemu import (
     backlog,
     binary,
     channels,
+    chardevs,
     command,
     inspection,
     lastwords,
@@ -466,11 +467,14 @@ class QemuDriver(Driver):
     async def plug_virtiofs(self, tag: str, socket: Path) -> None:
         await plugs.virtiofs(self._execute, tag, socket)
 
-    async def plug_stream(self, tag: str, fd: int) -> None:
+    async def plug_stream(self, tag: str, serve: Serve) -> None:
         client = self._client()
-        client.send_fd_scm(fd)
-        await self._execute("getfd", {"fdname": tag})
-        await plugs.stream(self._execute, tag)
+        try:
+            await self._channels.open_stream(client, self._execute, tag, serve)
+            await plugs.stream(self._execute, tag)
+        except DriverError:
+            await chardevs.remove(self._execute, tag)
+            raise
 
     async def unplug(self, tag: str) -> None:
         await plugs.away(self._client(), self._execute, tag)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from qemu.qmp import EventListener, QMPClient
 
-from cove.drivers.qemu import command
+from cove.drivers.qemu import chardevs, command
+from cove.drivers.qemu.chardevs import Execute
 from cove.errors import DriverError
 
 UNPLUG_S = 15.0
@@ -19,8 +18,6 @@ TAG = "folder"
 """Begins the tag of every folder: the VM has other devices of these kinds."""
 _PERIPHERAL = "/machine/peripheral"
 _KINDS = {"child<virtio-9p-pci>", "child<vhost-user-fs-pci>", "child<virtserialport>"}
-
-Execute = Callable[[str, dict[str, Any] | None], Awaitable[Any]]
 
 
 async def found(execute: Execute) -> set[str]:
@@ -37,24 +34,18 @@ async def folder(execute: Execute, tag: str) -> None:
 
 
 async def virtiofs(execute: Execute, tag: str, socket: Path) -> None:
-    address = {"type": "unix", "data": {"path": str(socket)}}
-    await _chardev(execute, tag, address)
+    await chardevs.add(execute, tag, {"addr": {"type": "unix", "data": {"path": str(socket)}}, "server": False})
     try:
         device = {"driver": "vhost-user-fs-pci", "id": tag, "chardev": tag, "tag": tag, "queue-size": 1024}
         await execute("device_add", device | {"bus": await _free(execute)})
     except DriverError:
-        await _no_chardev(execute, tag)
+        await chardevs.remove(execute, tag)
         raise
 
 
 async def stream(execute: Execute, tag: str) -> None:
-    """The socket that QEMU was sent by the name of ``tag`` (getfd)."""
-    await _chardev(execute, tag, {"type": "fd", "data": {"str": tag}})
-    try:
-        await execute("device_add", {"driver": "virtserialport", "id": tag, "chardev": tag, "name": f"cove.{tag}"})
-    except DriverError:
-        await _no_chardev(execute, tag)
-        raise
+    """A port, before the character device that is there by the name of ``tag``."""
+    await execute("device_add", {"driver": "virtserialport", "id": tag, "chardev": tag, "name": f"cove.{tag}"})
 
 
 async def away(client: QMPClient, execute: Execute, tag: str) -> None:
@@ -68,7 +59,7 @@ async def away(client: QMPClient, execute: Execute, tag: str) -> None:
                     await _deleted(listener, tag)
             except TimeoutError:
                 raise DriverError(f"the guest does not let go of the device {tag}") from None
-    await _no_chardev(execute, tag)
+    await chardevs.remove(execute, tag)
 
 
 async def _deleted(listener: EventListener, tag: str) -> None:
@@ -78,17 +69,6 @@ async def _deleted(listener: EventListener, tag: str) -> None:
             if event["event"] == "DEVICE_DELETED":
                 return
             raise DriverError(f"the guest does not let go of the device {tag}")
-
-
-async def _chardev(execute: Execute, tag: str, address: dict[str, Any]) -> None:
-    await _no_chardev(execute, tag)  # one whose server ended
-    backend = {"type": "socket", "data": {"addr": address, "server": False}}
-    await execute("chardev-add", {"id": tag, "backend": backend})
-
-
-async def _no_chardev(execute: Execute, tag: str) -> None:
-    with contextlib.suppress(DriverError):  # there is none, or it is somebody's
-        await execute("chardev-remove", {"id": tag})
 
 
 async def _free(execute: Execute) -> str:

@@ -1,4 +1,4 @@
-"""What the agent says to the server and hears from it: JSON lines on a unix socket that the server listens on.
+"""What the agent says to the server and hears from it: JSON lines on a socket that the server listens on.
 
 The agent says ``{"token": "<hex>"}``, by which the guest's helper may pretend (`pretender`), and hears on the same connection
 what the guest changes (`notices`), from the word ``listening`` on. An agent that is started later connects anew.
@@ -12,15 +12,15 @@ import socket
 import threading
 from collections.abc import Iterator
 
+from cove.local.sockets import Listener
 from cove.share.ninep.notices import Notices
 from cove.share.ninep.pretender import Pretences
 
 _MAX_LINE = 4096
-_BACKLOG = 8
 
 
 class Control:
-    def __init__(self, listener: socket.socket, notices: Notices, pretences: Pretences) -> None:
+    def __init__(self, listener: Listener, notices: Notices, pretences: Pretences) -> None:
         self._listener = listener
         self._notices = notices
         self._pretences = pretences
@@ -53,15 +53,3 @@ def _lines(connection: socket.socket) -> Iterator[bytes]:
     while len(pending) < _MAX_LINE and (some := connection.recv(_MAX_LINE)):
         *lines, pending = (pending + some).split(b"\n")
         yield from lines
-
-
-def listen(path: str) -> socket.socket:
-    """A socket at a path, for this user alone (the caller's umask); one that was left there is removed. Raises `OSError`."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(path)
-        listener.listen(_BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING
 
+from cove.share.ninep.host import host
 from cove.share.ninep.looks import Look
 from cove.share.ninep.tree import Node
 
@@ -87,4 +87,4 @@ class Fid:
 
     def _close(self) -> None:
         descriptor, self.descriptor = self.descriptor, -1
-        os.close(descriptor)
+        host.close(descriptor)

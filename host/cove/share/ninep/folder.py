@@ -1,30 +1,19 @@
-"""What is done to the host's files, at the nodes of a `Tree`. For POSIX systems.
+"""What is done to the host's files, at the nodes of a `Tree`.
 
 Links are never followed. All methods raise `OSError` with the host's numbers. What is made belongs to the user who runs this.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import stat
-import sys
 import time
-from pathlib import Path
 
 from cove.share.ninep import wire
-from cove.share.ninep.looks import Look, look_at, look_fd
-from cove.share.ninep.tree import Node, Tree, opened
+from cove.share.ninep.host import host
+from cove.share.ninep.looks import Look, Space
+from cove.share.ninep.tree import Node, Tree
 
-_SAFE = (
-    getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_NOCTTY", 0)
-)
-"""A file may become a link, a pipe or a terminal between a look at it and its being opened."""
-_ACCESS = {wire.O_RDONLY: os.O_RDONLY, wire.O_WRONLY: os.O_WRONLY, wire.O_RDWR: os.O_RDWR}
 FILE_MODE = 0o777
 """Of modes of files, what is set and shown: a program of a container must not become one of the user on the host that runs with
 the user's rights (set-user-id), nor one of the host such a program in a container."""
@@ -42,7 +31,7 @@ class Folder:
         self.tree = Tree(root)
         self.read_only = read_only
         self._devices: dict[tuple[int, int], int] = {}
-        self._forbidden = _kernels()
+        self._forbidden = host.forbidden()
 
     def close(self) -> None:
         self.tree.close()
@@ -52,15 +41,15 @@ class Folder:
     def look(self, node: Node) -> Look:
         """What is at a node now."""
         if node.parent is None:
-            return look_fd(self.tree.directory(node))
-        found = look_at(self.tree.directory(node.parent), node.name)
+            return host.look_fd(self.tree.directory(node))
+        found = host.look_at(self.tree.directory(node.parent), node.name)
         if (found.device, found.minor) in self._forbidden:
             raise PermissionError(errno.EACCES, "a file system of the kernel")
         return found
 
     def look_below(self, parent: Node, name: bytes) -> Look:
         """What an entry of a directory is."""
-        found = look_at(self.tree.directory(parent), name)
+        found = host.look_at(self.tree.directory(parent), name)
         if (found.device, found.minor) in self._forbidden:
             raise PermissionError(errno.EACCES, "a file system of the kernel")
         return found
@@ -77,35 +66,19 @@ class Folder:
 
     def names(self, node: Node) -> list[tuple[bytes, int, int]]:
         """Name, inode and type (`wire.DT_*`) of a directory's entries, in the host's order."""
-        found = []
-        with os.scandir(self.tree.directory(node)) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    kind = wire.DT_LNK
-                elif entry.is_dir(follow_symlinks=False):
-                    kind = wire.DT_DIR
-                elif entry.is_file(follow_symlinks=False):
-                    kind = wire.DT_REG
-                else:
-                    kind = wire.DT_UNKNOWN
-                found.append((os.fsencode(entry.name), entry.inode(), kind))
-        return found
+        return host.scan(self.tree.directory(node))
 
     def link_target(self, node: Node) -> bytes:
-        return os.readlink(node.name, dir_fd=self._parent(node))
+        return host.read_link(self._parent(node), node.name)
 
-    def space(self) -> os.statvfs_result:
-        return os.fstatvfs(self.tree.root.descriptor)
+    def space(self) -> Space:
+        return host.space(self.tree.root.descriptor)
 
     # Files.
 
     def open(self, node: Node, access: int, *, truncate: bool = False) -> int:
         """A descriptor of a regular file; `access` is `wire.O_RDONLY` and so on."""
-        flags = _ACCESS[access] | _SAFE
-        parent = self._parent(node)
-        if not look_at(parent, node.name).is_file:
-            raise OSError(errno.EACCES, "no file")  # a device is not even opened
-        return self._regular(os.open(node.name, flags, dir_fd=parent), truncate=truncate)
+        return host.open_file(self._parent(node), node.name, access, truncate=truncate)
 
     def create(
         self, parent: Node, name: bytes, access: int, mode: int, *, exclusive: bool, truncate: bool
@@ -113,166 +86,111 @@ class Folder:
         """Make a file, or open the one that is there, unless `exclusive`. A descriptor, and whether it was made."""
         directory = self.tree.directory(parent)
         try:
-            made = os.open(name, _ACCESS[access] | _SAFE | os.O_CREAT | os.O_EXCL, mode & FILE_MODE, dir_fd=directory)
+            return host.create_file(directory, name, access, mode & FILE_MODE), True
         except FileExistsError:
             if exclusive:
                 raise
             return self.open(self.tree.child(parent, name), access, truncate=truncate), False
-        return made, True
-
-    @staticmethod
-    def reopen(descriptor: int, access: int) -> int:
-        """Open once more what is open, whatever has become of its name."""
-        if sys.platform != "linux":
-            raise OSError(errno.ENOENT, "gone")
-        return os.open(_through(descriptor), _ACCESS[access] | (_SAFE & ~os.O_NOFOLLOW))
-
-    @staticmethod
-    def _regular(descriptor: int, *, truncate: bool) -> int:
-        try:
-            if not look_fd(descriptor).is_file:
-                raise OSError(errno.EACCES, "no file")
-            if truncate:
-                os.ftruncate(descriptor, 0)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
 
     # Entries.
 
     def make_directory(self, parent: Node, name: bytes, mode: int) -> None:
-        os.mkdir(name, mode & DIRECTORY_MODE, dir_fd=self.tree.directory(parent))
+        host.make_directory(self.tree.directory(parent), name, mode & DIRECTORY_MODE)
 
     def make_link(self, parent: Node, name: bytes, target: bytes) -> None:
-        os.symlink(target, name, dir_fd=self.tree.directory(parent))
+        host.make_link(self.tree.directory(parent), name, target)
 
     def make_special(self, parent: Node, name: bytes, mode: int) -> None:
         """A file, named pipe or socket; no devices, which are the host's."""
         directory = self.tree.directory(parent)
         kind = stat.S_IFMT(mode)
         if kind in (0, stat.S_IFREG):
-            os.close(os.open(name, os.O_WRONLY | _SAFE | os.O_CREAT | os.O_EXCL, mode & FILE_MODE, dir_fd=directory))
-        elif kind == stat.S_IFIFO:
-            os.mkfifo(name, mode & FILE_MODE, dir_fd=directory)
-        elif kind == stat.S_IFSOCK and sys.platform == "linux":
-            os.mknod(name, stat.S_IFSOCK | (mode & FILE_MODE), dir_fd=directory)
+            host.close(host.create_file(directory, name, wire.O_WRONLY, mode & FILE_MODE))
         else:
-            raise PermissionError(errno.EPERM, "no devices")
+            host.make_special(directory, name, kind, mode & FILE_MODE)
 
     def make_hard_link(self, node: Node, parent: Node, name: bytes) -> None:
         source, target = self._parent(node), self.tree.directory(parent)
-        os.link(node.name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+        host.make_hard_link(source, node.name, target, name)
 
     def rename(self, parent: Node, name: bytes, to: Node, new: bytes) -> None:
+        self._make_way()
         source, target = self.tree.directory(parent), self.tree.directory(to)
-        os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+        host.rename(source, name, target, new)
         self.tree.moved(parent, name, to, new)
 
     def unlink(self, parent: Node, name: bytes) -> None:
-        directory = self.tree.directory(parent)
-        os.unlink(name, dir_fd=directory)
+        host.unlink(self.tree.directory(parent), name)
         self.tree.removed(parent, name)
 
     def remove_directory(self, parent: Node, name: bytes) -> None:
-        directory = self.tree.directory(parent)
-        os.rmdir(name, dir_fd=directory)
+        self._make_way()
+        host.remove_directory(self.tree.directory(parent), name)
         self.tree.removed(parent, name)
 
     # Attributes.
 
     def chmod(self, node: Node, mode: int, descriptor: int = -1) -> None:
-        look = look_fd(descriptor) if descriptor >= 0 else self.look(node)
+        look = host.look_fd(descriptor) if descriptor >= 0 else self.look(node)
         mode &= DIRECTORY_MODE if look.is_dir else FILE_MODE
         if descriptor >= 0:
-            os.fchmod(descriptor, mode)
+            host.chmod(descriptor, mode)
         elif node.parent is None:
-            os.fchmod(self.tree.directory(node), mode)
-        elif stat.S_ISLNK(look.mode):
-            raise OSError(errno.EOPNOTSUPP, "links have no mode")
-        elif sys.platform != "linux":
-            os.chmod(node.name, mode, dir_fd=self._parent(node), follow_symlinks=False)
-        else:  # chmod(2) follows links; what is open is what was looked at
-            with opened(
-                os.open(node.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._parent(node))
-            ) as handle:
-                if stat.S_ISLNK(look_fd(handle).mode):
-                    raise OSError(errno.EOPNOTSUPP, "links have no mode")
-                Path(os.fsdecode(_through(handle))).chmod(mode)
+            host.chmod(self.tree.directory(node), mode)
+        else:
+            host.chmod_at(self._parent(node), node.name, mode)
 
     def truncate(self, node: Node, size: int, descriptor: int = -1) -> None:
         if descriptor >= 0:
-            os.ftruncate(descriptor, size)
+            host.truncate(descriptor, size)
             return
-        with opened(self.open(node, wire.O_WRONLY)) as writable:
-            os.ftruncate(writable, size)
+        writable = self.open(node, wire.O_WRONLY)
+        try:
+            host.truncate(writable, size)
+        finally:
+            host.close(writable)
 
     def set_times(self, node: Node, atime_ns: int | None, mtime_ns: int | None, descriptor: int = -1) -> None:
         """Nanoseconds; None leaves a time as it is, -1 is now."""
         now = time.time_ns()
         if atime_ns is None or mtime_ns is None:
-            look = look_fd(descriptor) if descriptor >= 0 else self.look(node)
+            look = host.look_fd(descriptor) if descriptor >= 0 else self.look(node)
             atime_ns = look.atime * 10**9 + look.atime_ns if atime_ns is None else atime_ns
             mtime_ns = look.mtime * 10**9 + look.mtime_ns if mtime_ns is None else mtime_ns
         times = (now if atime_ns < 0 else atime_ns, now if mtime_ns < 0 else mtime_ns)
         if descriptor >= 0:
-            os.utime(descriptor, ns=times)
+            host.set_times(descriptor, *times)
         elif node.parent is None:
-            os.utime(self.tree.directory(node), ns=times)
+            host.set_times(self.tree.directory(node), *times)
         else:
-            os.utime(node.name, ns=times, dir_fd=self._parent(node), follow_symlinks=False)
+            host.set_times_at(self._parent(node), node.name, *times)
 
-    # Extended attributes, which only Linux's Python has. The path that is followed is the kernel's own link to what is open.
+    # Extended attributes.
 
     def get_xattr(self, node: Node, name: bytes) -> bytes:
-        if sys.platform != "linux":
-            raise OSError(errno.ENOTSUP, "no extended attributes")
-        return os.getxattr(self._place(node), name, follow_symlinks=False)
+        return host.get_xattr(*self._place(node), name)
 
     def list_xattrs(self, node: Node) -> list[bytes]:
-        if sys.platform != "linux":
-            return []
-        try:
-            found = os.listxattr(self._place(node), follow_symlinks=False)
-        except OSError as error:
-            if error.errno == errno.ENOTSUP:
-                return []
-            raise
-        return [name for name in map(os.fsencode, found) if name.startswith(XATTR_PREFIX)]
+        return [name for name in host.list_xattrs(*self._place(node)) if name.startswith(XATTR_PREFIX)]
 
     def set_xattr(self, node: Node, name: bytes, value: bytes, flags: int = 0) -> None:
-        if sys.platform != "linux":
-            raise OSError(errno.ENOTSUP, "no extended attributes")
-        os.setxattr(self._place(node), name, value, flags & 3, follow_symlinks=False)
+        host.set_xattr(*self._place(node), name, value, flags)
 
     def remove_xattr(self, node: Node, name: bytes) -> None:
-        if sys.platform != "linux":
-            raise OSError(errno.ENOTSUP, "no extended attributes")
-        os.removexattr(self._place(node), name, follow_symlinks=False)
+        host.remove_xattr(*self._place(node), name)
 
     # Descriptors.
+
+    def _make_way(self) -> None:
+        """Hold nothing open in a directory that is to be moved or removed."""
+        if host.HOLDS_BACK:
+            self.tree.let_go()
 
     def _parent(self, node: Node) -> int:
         if node.parent is None:
             raise OSError(errno.ENOENT if node.gone else errno.EACCES, "no entry of a directory")
         return self.tree.directory(node.parent)
 
-    def _place(self, node: Node) -> bytes:
-        if node.parent is None:
-            return _through(self.tree.directory(node)) + b"/."
-        return _through(self._parent(node)) + b"/" + node.name
-
-
-def _through(descriptor: int) -> bytes:
-    return b"/proc/self/fd/%d" % descriptor
-
-
-def _kernels() -> frozenset[tuple[int, int]]:
-    """The devices of file systems that are windows into the host's kernel, and into this process: never served."""
-    found = set()
-    for place in (b"/proc", b"/sys", b"/dev", b"/sys/kernel/security", b"/sys/kernel/debug"):
-        with contextlib.suppress(OSError):
-            look = look_at(-1, place)
-            found.add((look.device, look.minor))
-    look = look_at(-1, b"/")
-    return frozenset(found - {(look.device, look.minor)})
+    def _place(self, node: Node) -> tuple[int, bytes]:
+        """A directory, and an entry of it; no name for the directory itself."""
+        return (self.tree.directory(node), b"") if node.parent is None else (self._parent(node), node.name)

@@ -41,7 +41,7 @@ class Listing:
             *folder.names(node),
         ]
         for place, (name, ino, kind) in enumerate(names, 1):
-            number = base | ino if place > 2 and not ino >> 48 else ino
+            number = ino if place <= 2 else base | ino if not ino >> 48 else folder.number(look._replace(ino=ino))
             entries += _ENTRY.pack(_QTYPES.get(kind, wire.QTFILE), 1, number, place, kind, len(name)) + name
             ends.append(len(entries))
         self.entries, self._ends, self.read = bytes(entries), ends, True

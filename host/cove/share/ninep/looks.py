@@ -47,6 +47,19 @@ class Look(NamedTuple):
         return self.ino == other.ino and self.device == other.device and self.minor == other.minor
 
 
+class Space(NamedTuple):
+    """What there is of a file system, as statvfs(3) says it: blocks of `size` bytes."""
+
+    size: int
+    blocks: int
+    free: int
+    available: int
+    files: int
+    files_free: int
+    number: int
+    name_max: int
+
+
 # struct statx of linux/stat.h: what is left out is padding here.
 _STATX = struct.Struct("<4xI8xI8xHxxQQQ8xqI4xqI4xqI4xqI4x8xII")
 _SIZE = 256

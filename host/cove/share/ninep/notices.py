@@ -12,7 +12,9 @@ import json
 import os
 import socket
 import threading
+from pathlib import Path
 
+from cove.share.ninep.host import host
 from cove.share.ninep.tree import Node
 
 _MAX_PENDING = 1 << 18
@@ -21,8 +23,9 @@ _MAX_PENDING = 1 << 18
 class Notices:
     """`root`: the folder's path. Telling costs nothing while nobody listens, and never waits."""
 
-    def __init__(self, root: bytes) -> None:
-        self._root = root.rstrip(b"/")
+    def __init__(self, root: Path) -> None:
+        self._separator = os.fsencode(os.sep)
+        self._root = os.fsencode(root).rstrip(self._separator)
         self._listener: socket.socket | None = None
         self._lock = threading.Lock()
         self._pending = bytearray()
@@ -66,7 +69,7 @@ class Notices:
                     self._pending += line
                 return
             try:
-                sent = self._listener.send(line, socket.MSG_DONTWAIT)
+                sent = host.send_some(self._listener, line)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -80,7 +83,7 @@ class Notices:
         names = node.path()
         if name:
             names.append(name)
-        return os.fsdecode(self._root + b"".join(b"/" + each for each in names))
+        return os.fsdecode(self._root + b"".join(self._separator + each for each in names))
 
     def _drain(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import resource
 import socket
 import struct
 import sys
@@ -17,14 +15,16 @@ import threading
 import traceback
 from pathlib import Path
 
+from cove.local.sockets import Listener
 from cove.share.ninep import wire
 from cove.share.ninep.control import Control
 from cove.share.ninep.folder import Folder
+from cove.share.ninep.host import host
 from cove.share.ninep.notices import Notices
 from cove.share.ninep.owners import Owners
 from cove.share.ninep.pretender import Pretences
 from cove.share.ninep.session import Later, Sent, Session
-from cove.share.ninep.stream import Reader
+from cove.share.ninep.stream import Connection, Reader
 from cove.share.ninep.wire import HEADER, MalformedError, T
 
 MAX_THREADS = 4
@@ -33,36 +33,36 @@ _JOINED = 1 << 14
 
 
 def serve(
-    connection: socket.socket,
+    connection: Connection,
     root: Path,
     *,
     read_only: bool,
-    control: socket.socket | None = None,
+    control: Listener | None = None,
     owner: tuple[int, int] = (0, 0),
 ) -> None:
     """Serve a folder on a connection until its end. `control`: a listening socket, for `Control`. Raises `OSError` for the folder.
 
     The process should have umask 0: modes are the guest's. `owner`: of files whose owner nobody has changed.
     """
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = host.open_root(root)
     try:
         folder = Folder(descriptor, read_only=read_only)
-        notices, pretences = Notices(os.fsencode(root)), Pretences(folder)
+        notices, pretences = Notices(root), Pretences(folder)
         if control is not None:
             Control(control, notices, pretences).start()
         Server(connection, folder, Owners(folder, owner), pretences, notices).run()
         folder.close()
     finally:
-        os.close(descriptor)
+        host.close(descriptor)
 
 
 class Server:
     def __init__(
-        self, connection: socket.socket, folder: Folder, owners: Owners, pretences: Pretences, notices: Notices
+        self, connection: Connection, folder: Folder, owners: Owners, pretences: Pretences, notices: Notices
     ) -> None:
         self._connection = connection
         self._parts = (folder, owners, pretences, notices)
-        self._reader = Reader(connection)
+        self._reader = Reader(connection, self._rest if host.HOLDS_BACK else None)
         self._session: Session | None = None
         self._leading = threading.Lock()
         self._sending = threading.Lock()
@@ -73,7 +73,7 @@ class Server:
         """Threads that wait to read."""
         self._threads: list[threading.Thread] = []
         self._over = False
-        self._max_open = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._max_open = host.open_limit()
 
     def run(self) -> None:
         """Returns at the end of the connection, when all threads are done."""
@@ -152,6 +152,11 @@ class Server:
             for waiting in self._flushes.pop(tag, []):
                 self._put(T.FLUSH + 1, waiting, b"")
 
+    def _rest(self) -> None:
+        """Nobody has asked for anything for a while."""
+        if self._session is not None:
+            self._session.rest()
+
     def _flush(self, tag: int, body: memoryview) -> None:
         old = int.from_bytes(body[:2], "little")
         with self._sending:
@@ -198,12 +203,11 @@ class Server:
         if len(data) < _JOINED:
             self._connection.sendall(head + data)
             return
-        sent = self._connection.sendmsg([head, data])
-        if sent < len(head):
-            self._connection.sendall(head[sent:])
-            sent = len(head)
-        if sent < len(head) + len(data):
-            self._connection.sendall(memoryview(data)[sent - len(head) :])
+        if isinstance(self._connection, socket.socket):
+            host.send_both(self._connection, head, data)
+        else:
+            self._connection.sendall(head)
+            self._connection.sendall(data)
 
 
 def _error(error: Exception) -> bytes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
@@ -16,8 +15,9 @@ from typing import NamedTuple
 from cove.share.ninep import wire, xattrs
 from cove.share.ninep.fids import Fid
 from cove.share.ninep.folder import DIRECTORY_MODE, FILE_MODE, Folder
+from cove.share.ninep.host import host
 from cove.share.ninep.listing import Listing
-from cove.share.ninep.looks import Look, look_fd
+from cove.share.ninep.looks import Look
 from cove.share.ninep.notices import Notices
 from cove.share.ninep.owners import Owners
 from cove.share.ninep.pretender import PRETENDER_UID, Pretences
@@ -98,6 +98,10 @@ class Session:
                 self._forget(number)
             raise OSError(errno.EROFS, "read-only")
         return self._handlers[kind](fid, body)
+
+    def rest(self) -> None:
+        """Hold no directory open until the next request."""
+        self._tree.let_go()
 
     def close(self) -> None:
         for number in list(self.fids):
@@ -211,7 +215,7 @@ class Session:
     def look(self, fid: Fid) -> Look:
         """What a fid is of now; of a file that has lost its name, as long as it is open. Raises `OSError` (ENOENT)."""
         if fid.descriptor >= 0:
-            return look_fd(fid.descriptor)
+            return host.look_fd(fid.descriptor)
         try:
             found = self._folder.look(fid.node)
             if self._folder.number(found) == fid.file:
@@ -221,7 +225,7 @@ class Session:
         descriptor = self._elsewhere_open(fid)
         if descriptor < 0:
             raise FileNotFoundError(errno.ENOENT, "another file is there now")
-        return look_fd(descriptor)
+        return host.look_fd(descriptor)
 
     @staticmethod
     def _same_open(fid: Fid, *, writable: bool) -> Fid | None:
@@ -314,7 +318,7 @@ class Session:
         if valid & wire.SET_MODE:
             self._folder.chmod(node, mode, descriptor)
         if valid & (wire.SET_UID | wire.SET_GID):
-            look = look_fd(descriptor) if descriptor >= 0 else self._folder.look(node)
+            look = host.look_fd(descriptor) if descriptor >= 0 else self._folder.look(node)
             self._owners.change(
                 node, look, uid if valid & wire.SET_UID else None, gid if valid & wire.SET_GID else None
             )
@@ -331,8 +335,8 @@ class Session:
     def _statfs(self, fid: Fid, body: memoryview) -> bytes:
         space = self._folder.space()
         return wire.STATFS.pack(
-            wire.V9FS_MAGIC, space.f_frsize or space.f_bsize, space.f_blocks, space.f_bfree, space.f_bavail, space.f_files,
-            space.f_ffree, getattr(space, "f_fsid", 0) & _U64, min(space.f_namemax, wire.MAX_NAME),
+            wire.V9FS_MAGIC, space.size, space.blocks, space.free, space.available, space.files, space.files_free,
+            space.number & _U64, min(space.name_max, wire.MAX_NAME),
         )  # fmt: skip
 
     def _readlink(self, fid: Fid, body: memoryview) -> bytes:
@@ -367,7 +371,7 @@ class Session:
                 before = self.look(fid)
         other = self._elsewhere_open(fid) if fid.node.gone else -1
         if other >= 0:
-            descriptor = self._folder.reopen(other, access)
+            descriptor = host.reopen(other, access)
         elif flags & wire.O_TRUNC:
             self._notices.tell("write", fid.node)
             try:
@@ -412,9 +416,9 @@ class Session:
     def _opened(self, fid: Fid, descriptor: int, access: int, before: Look | None = None) -> Look:
         """`before`: what was there until then."""
         try:
-            look = look_fd(descriptor)
+            look = host.look_fd(descriptor)
         except OSError:
-            os.close(descriptor)
+            host.close(descriptor)
             raise
         fid.opened(descriptor, writable=access != wire.O_RDONLY)
         self._open += 1
@@ -440,10 +444,10 @@ class Session:
             data = bytes(fid.xattr.value[offset : offset + count])
             return wire.U32.pack(len(data)) + data
         if count < SLOW_BYTES:
-            data = os.pread(descriptor, count, offset)
+            data = host.read(descriptor, count, offset)
             return wire.U32.pack(len(data)) + data
         fid.start()
-        return Later(fid, lambda: _counted(os.pread(descriptor, count, offset)))
+        return Later(fid, lambda: _counted(host.read(descriptor, count, offset)))
 
     def _write(self, fid: Fid, body: memoryview) -> Answer:
         offset, count = struct.unpack_from("<QI", body, 4)
@@ -460,9 +464,9 @@ class Session:
             self._notices.tell("write", fid.node)
         fid.wrote = True
         if count < SLOW_BYTES:
-            return wire.U32.pack(os.pwrite(descriptor, data, offset))
+            return wire.U32.pack(host.write(descriptor, data, offset))
         fid.start()
-        return Later(fid, lambda: wire.U32.pack(os.pwrite(descriptor, data, offset)))
+        return Later(fid, lambda: wire.U32.pack(host.write(descriptor, data, offset)))
 
     def _fsync(self, fid: Fid, body: memoryview) -> Answer:
         descriptor = fid.descriptor
@@ -470,18 +474,13 @@ class Session:
         if descriptor < 0:
             if not fid.is_open:
                 raise OSError(errno.EBADF, "not open")
-            if fid.listing is not None and self._tree.directory(fid.node) >= 0:
-                descriptor = os.dup(self._tree.directory(fid.node))
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+            if fid.listing is not None:
+                host.sync_directory(self._tree.directory(fid.node))
             return b""
-        sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync) if only_data else os.fsync
         fid.start()
 
         def work() -> bytes:
-            sync(descriptor)
+            host.sync(descriptor, only_data=only_data)
             return b""
 
         return Later(fid, work)
@@ -649,7 +648,7 @@ def _contents(look: Look) -> tuple[int, ...]:
 
 def _left(descriptor: int) -> Look | None:
     with contextlib.suppress(OSError):
-        return look_fd(descriptor)
+        return host.look_fd(descriptor)
     return None
 
 

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import select
 import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from cove.share.ninep import wire
 from cove.share.ninep.wire import HEADER, MARK
+
+if TYPE_CHECKING:
+    from cove.local.tls import Stream
 
 _FIRST = 1 << 16
 _ROOM = 1 << 16
 """Beyond one message, so that small ones come several at a time."""
 _SPARE = 4
+REST_S = 0.2
+"""Without a request for so long, somebody who waits may be let do what they wait for."""
+Connection: TypeAlias = "socket.socket | Stream"
 _OPENING = b"\x08\x009P2000.L"
 
 
 class Reader:
-    """Messages of one connection, for one thread at a time. `msize` bounds them; what is no message is skipped up to the next mark."""
+    """Messages of one connection, for one thread at a time. `msize` bounds them; what is no message is skipped up to the next mark.
 
-    def __init__(self, connection: socket.socket) -> None:
+    `rest`: called when nothing has come for a while.
+    """
+
+    def __init__(self, connection: Connection, rest: Callable[[], None] | None = None) -> None:
         self._connection = connection
+        self._rest = rest
         self.msize = wire.MIN_MSIZE
         self._buffer = bytearray(_FIRST)
         self._view = memoryview(self._buffer)
@@ -87,6 +100,8 @@ class Reader:
                 rest = bytes(self._view[self._start : self._end])
                 self._buffer[: len(rest)] = rest
                 self._start, self._end = 0, len(rest)
+        if self._rest is not None and not _comes(self._connection):
+            self._rest()
         count = self._connection.recv_into(self._view[self._end :])
         self._end += count
         return count > 0
@@ -105,3 +120,9 @@ class Reader:
         """Half a message, and then a session's opening: whoever sent the half is no more."""
         tail = bytes(self._view[max(self._start, self._end - 29) : self._end])
         return len(tail) == 29 and tail.startswith(MARK) and tail.endswith(_OPENING) and tail[12] == wire.T.VERSION
+
+
+def _comes(connection: Connection) -> bool:
+    if isinstance(connection, socket.socket):
+        return bool(select.select([connection], [], [], REST_S)[0])
+    return connection.comes(REST_S)

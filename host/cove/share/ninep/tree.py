@@ -7,14 +7,12 @@ without following links, all the way from the root: a link that somebody puts in
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cove.share.ninep.looks import Look, look_at, look_fd
+from cove.share.ninep.host import host
+from cove.share.ninep.looks import Look
 
 if TYPE_CHECKING:
     from cove.share.ninep.fids import Fid
@@ -23,8 +21,6 @@ FRESH_S = 0.01
 """For how long a directory's descriptor is taken to be still what its path leads to."""
 MAX_DESCRIPTORS = 512
 MAX_DEPTH = 1024
-_PATH_ONLY: int = getattr(os, "O_PATH", 0)
-_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class Node:
@@ -83,7 +79,7 @@ class Tree:
         self.root = Node(None, b"")
         self.root.refs = 1
         self.root.descriptor = root
-        self.root.found = look_fd(root)
+        self.root.found = host.look_fd(root)
         self._held: dict[Node, None] = {}
         self._unused: list[int] = []
 
@@ -92,12 +88,15 @@ class Tree:
         while len(self._held) > MAX_DESCRIPTORS:
             self._drop_descriptor(next(iter(self._held)))
         while self._unused:
-            os.close(self._unused.pop())
+            host.close(self._unused.pop())
 
-    def close(self) -> None:
+    def let_go(self) -> None:
+        """Close all directories that are open, but the root; they are opened again when they are asked for."""
         for node in list(self._held):
             self._drop_descriptor(node)
         self.settle()
+
+    close = let_go
 
     # Nodes.
 
@@ -215,13 +214,13 @@ class Tree:
 
     def _refreshed(self, node: Node, parent: int, now: float) -> int:
         if node.descriptor >= 0 and node.found is not None:
-            if look_at(parent, node.name).same_file(node.found):
+            if host.look_at(parent, node.name).same_file(node.found):
                 node.checked = now
                 return node.descriptor
             self._drop_descriptor(node)
-        node.descriptor = open_directory(parent, node.name)
+        node.descriptor = host.open_directory(parent, node.name)
         self._held[node] = None
-        node.found = look_fd(node.descriptor)
+        node.found = host.look_fd(node.descriptor)
         node.checked = now
         return node.descriptor
 
@@ -229,22 +228,3 @@ class Tree:
         if node.descriptor >= 0 and self._held.pop(node, node) is None:
             self._unused.append(node.descriptor)
             node.descriptor = -1
-
-
-def open_directory(parent: int, name: bytes) -> int:
-    """Open a directory of a directory, following no link. Raises `OSError`."""
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=parent)
-    except PermissionError:
-        if not _PATH_ONLY:
-            raise
-        return os.open(name, _DIRECTORY | _PATH_ONLY, dir_fd=parent)  # may be passed through, not read
-
-
-@contextlib.contextmanager
-def opened(descriptor: int) -> Iterator[int]:
-    """A descriptor that is closed at the end."""
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

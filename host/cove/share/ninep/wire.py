@@ -106,8 +106,8 @@ LINUX_ERRORS = {
     "EPERM": 1, "ENOENT": 2, "EINTR": 4, "EIO": 5, "ENXIO": 6, "E2BIG": 7, "EBADF": 9, "EAGAIN": 11, "ENOMEM": 12, "EACCES": 13,
     "EFAULT": 14, "EBUSY": 16, "EEXIST": 17, "EXDEV": 18, "ENODEV": 19, "ENOTDIR": 20, "EISDIR": 21, "EINVAL": 22,
     "ENFILE": 23, "EMFILE": 24, "ETXTBSY": 26, "EFBIG": 27, "ENOSPC": 28, "ESPIPE": 29, "EROFS": 30, "EMLINK": 31,
-    "ENAMETOOLONG": 36, "ENOLCK": 37, "ENOTEMPTY": 39, "ELOOP": 40, "ENODATA": 61, "ENOATTR": 61, "EOVERFLOW": 75, "EILSEQ": 84,
-    "EOPNOTSUPP": 95, "ENOTSUP": 95, "ETIMEDOUT": 110, "ESTALE": 116, "EDQUOT": 122,
+    "ENAMETOOLONG": 36, "ENOLCK": 37, "ENOTEMPTY": 39, "ELOOP": 40, "ENODATA": 61, "ENOATTR": 61, "EPROTO": 71, "EOVERFLOW": 75,
+    "EILSEQ": 84, "EOPNOTSUPP": 95, "ENOTSUP": 95, "ETIMEDOUT": 110, "ESTALE": 116, "EDQUOT": 122, "ECANCELED": 125,
 }  # fmt: skip
 """Errors of file systems, which have other numbers on other systems."""
 EIO = 5
@@ -119,7 +119,7 @@ def linux_errno(number: int | None) -> int:
         return EIO
     if sys.platform == "linux":
         return number
-    return LINUX_ERRORS.get(errno.errorcode.get(number, ""), EIO)
+    return LINUX_ERRORS.get(errno.errorcode.get(number, "").removeprefix("WSA"), EIO)  # as Windows has some of them
 
 
 class MalformedError(Exception):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 OPEN = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 """A directory that is no link."""
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd
-"""Not on Windows, where the machine's containers make no links."""
+"""Not on Windows, where the links that containers make are followed by no program (`cove.share.ninep.windows`)."""
+_SURROGATE = 0x20000000
+"""Windows' mark of what stands for something with another name, of which Python takes one kind alone for a link."""
 
 
 def open_below(within: Path, folder: Path) -> int:
@@ -35,3 +38,8 @@ def lstat_below(within: Path, path: Path) -> os.stat_result | None:
             os.close(fd)
     except (OSError, ValueError):
         return None
+
+
+def kind(found: os.stat_result) -> int:
+    """What a file is (`stat.S_IFMT`)."""
+    return stat.S_IFLNK if getattr(found, "st_reparse_tag", 0) & _SURROGATE else stat.S_IFMT(found.st_mode)

@@ -7,6 +7,7 @@ one, and what was written by the time and size that the guest left.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -47,8 +48,8 @@ class Echoes:
         self._forget(now)
         match op:
             case "create" | "delete" | "move":
-                key = (op, path, to)
-                _remember(self._expected, key, (self._expected.get(key, (0, now))[0] + 1, now))
+                for key in _told_as(op, path, to):
+                    _remember(self._expected, key, (self._expected.get(key, (0, now))[0] + 1, now))
                 for gone in (path, to):  # who still writes to what was there writes to no name any more
                     if op != "move" or gone != path:
                         self._writing.pop(gone, None)
@@ -104,6 +105,13 @@ class Echoes:
     def _forget(self, now: float) -> None:
         while self._expected and now - next(iter(self._expected.values()))[1] > FRESH_S:
             self._expected.popitem(last=False)
+
+
+def _told_as(op: str, path: str, to: str) -> list[tuple[str, str, str]]:
+    """How the system tells it: Windows tells a move to another directory as what it does to each of the two."""
+    if sys.platform == "win32" and op == "move" and Path(path).parent != Path(to).parent:
+        return [("delete", path, ""), ("create", to, "")]
+    return [(op, path, to)]
 
 
 def _remember(known: OrderedDict[K, V], key: K, value: V) -> None:

@@ -7,6 +7,9 @@ import contextlib
 import json
 import logging
 import socket
+import sys
+import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +34,8 @@ class GuestChanges:
         self._echoes = echoes
         self._missed = missed
         self._socket: socket.socket | None = None
+        self._arrived: deque[bytes] = deque()
+        """Where a thread reads, for the event loop of Windows waits for no socket; b"" is the end."""
         self._buffer = b""
         self._listening: asyncio.Future[None] | None = None
 
@@ -50,11 +55,15 @@ class GuestChanges:
                 made.close()
             log.warning("the server of %s does not answer: %s", self._path.stem, error.strerror)
             return
-        made.setblocking(False)
         self._socket = made
         loop = asyncio.get_running_loop()
         self._listening = loop.create_future()
-        loop.add_reader(made, self.drain)
+        if sys.platform == "win32":
+            self._arrived.clear()
+            threading.Thread(target=self._hear, args=(made, loop), name="guest changes", daemon=True).start()
+        else:
+            made.setblocking(False)
+            loop.add_reader(made, self.drain)
         try:
             async with asyncio.timeout(ANSWER_S):
                 await self._listening
@@ -66,7 +75,7 @@ class GuestChanges:
         """Take in at once all that has been said."""
         while self._socket is not None:
             try:
-                data = self._socket.recv(_READ)
+                data = self._receive(self._socket)
             except BlockingIOError:
                 return
             except OSError:
@@ -80,6 +89,27 @@ class GuestChanges:
                 self._buffer = b""
             for line in lines:
                 self._heard(line)
+
+    def _receive(self, connection: socket.socket) -> bytes:
+        """What has come; b"" at the end. Raises `OSError`."""
+        if sys.platform != "win32":
+            return connection.recv(_READ)
+        try:
+            return self._arrived.popleft()
+        except IndexError:
+            raise BlockingIOError from None
+
+    def _hear(self, connection: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread, to the end."""
+        data = b"-"
+        while data:
+            try:
+                data = connection.recv(_READ)
+            except OSError:
+                data = b""
+            self._arrived.append(data)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self.drain)
 
     def _heard(self, line: bytes) -> None:
         with contextlib.suppress(ValueError):
@@ -103,6 +133,10 @@ class GuestChanges:
     def close(self) -> None:
         self._heard_begin()
         if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
+            if sys.platform == "win32":
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)  # for who reads
+            else:
+                asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None

@@ -1,4 +1,4 @@
-"""Changes on macOS and Windows, from watchdog: FSEvents and ReadDirectoryChangesW."""
+"""Changes on macOS, from watchdog: FSEvents."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coved.link.protocol import Change, What
 
-from cove.share.watching.below import lstat_below
+from cove.share.watching.below import kind, lstat_below
 from cove.share.watching.source import Seen
 
 MAX_PENDING = 1024
@@ -93,7 +93,7 @@ def describe(within: Path, folder: Path, seen: Sequence[Seen]) -> list[Change]:
     for index, one in enumerate(seen):
         real = _now_at(one.to if one.kind == "move" else one.path, seen[index + 1 :])
         found = lstat_below(within, folder / real) if real is not None else None
-        what = _what(found.st_mode) if found is not None else "dir" if one.directory else "file"
+        what = _what(kind(found)) if found is not None else "dir" if one.directory else "file"
         if what is None:
             continue
         match one.kind:
@@ -123,8 +123,8 @@ def _now_at(path: str, later: Sequence[Seen]) -> str | None:
     return at
 
 
-def _what(mode: int) -> What | None:
-    match stat.S_IFMT(mode):
+def _what(found: int) -> What | None:
+    match found:
         case stat.S_IFREG:
             return "file"
         case stat.S_IFDIR:

@@ -51,6 +51,10 @@ def for_this_system(tell: Tell) -> Source:
         from cove.share.watching.inotify import Inotify
 
         return Inotify(tell)
+    if sys.platform == "win32":
+        from cove.share.watching.notifications import Notifications
+
+        return Notifications(tell)
     from cove.share.watching.observer import Observed
 
     return Observed(tell)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from coved.link.protocol import Change, Changes
 
@@ -237,9 +237,11 @@ class Watcher:
 
 
 def _place(carried: Iterable[Carried], path: str) -> tuple[Carried, Path] | None:
-    """The shared folder that a path of the guest lies in, and where it is on this computer."""
+    """The shared folder that a path of the guest lies in, and where it is on this computer; None too for what would lead out of it."""
     for one in carried:
         if path == one.guest or path.startswith(one.guest.rstrip("/") + "/"):
             names = [name for name in path[len(one.guest) :].split("/") if name]
+            if any(name == ".." or PurePath(name).name != name for name in names):  # C: and a\b are paths on Windows
+                return None
             return one, one.host.joinpath(*names)
     return None

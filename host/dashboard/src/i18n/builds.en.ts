@@ -18,7 +18,6 @@ export const buildsEn = {
   "builds.ended.failed": "The build of {name} has failed.",
   "builds.ended.canceled": "The build of {name} was cancelled.",
   "builds.remove": "Remove the record of {name}?",
-  "builds.remove.this": "Remove the record of {name}",
   "builds.remove.text": "What is told of this build, and its log, are removed. Its image and the build cache stay.",
   "builds.gone": "There is no such build",
   "builds.gone.text": "It was removed, or is older than what is kept.",

@@ -20,7 +20,6 @@ export const buildsJa: Record<keyof typeof buildsEn, string> = {
   "builds.ended.failed": "{name} のビルドが失敗しました。",
   "builds.ended.canceled": "{name} のビルドはキャンセルされました。",
   "builds.remove": "{name} の記録を削除しますか?",
-  "builds.remove.this": "{name} の記録を削除",
   "builds.remove.text": "このビルドの記録とログが削除されます。イメージとビルドキャッシュは残ります。",
   "builds.gone": "そのようなビルドはありません",
   "builds.gone.text": "削除されたか、保存期間を過ぎています。",

@@ -28,12 +28,20 @@ export interface Warning {
   readonly url: string;
 }
 
+const LONGEST_HEADING = 200;
 const SOURCE = /^\[((?:.*\s)?)(\d+)\/\d+\] ([\s\S]*)$/;
 
 /** Of a step that is an instruction of the Dockerfile: its stage, its place in it, and what it says. */
 export function instruction(name: string): { stage: string; number: number; text: string } | null {
   const [, stage, number, text] = SOURCE.exec(name) ?? [];
   return text === undefined ? null : { stage: stage!.trim(), number: Number(number), text };
+}
+
+/** A step's name on one line: a heredoc has several, and a line of the log is no higher than one. */
+export function heading(name: string): string {
+  const [first = "", more] = name.split("\n", 2);
+  const cut = first.slice(0, LONGEST_HEADING);
+  return more === undefined && cut === first ? name : `${cut} …`;
 }
 
 /** All that is told of one build, as it comes. */
@@ -187,15 +195,18 @@ export function carriedOut(name: string): boolean {
 
 /** What it is called: the names that the image was given, else what was built. */
 export function title(build: Build): string {
-  const names = (build.Exporters ?? []).flatMap(({ Attrs }) => (Attrs?.name ?? "").split(",")).filter(Boolean);
   const attributes = build.FrontendAttrs ?? {};
   const target = attributes.target ? ` (${attributes.target})` : "";
-  return names[0] ?? (`${build.Context || remote(attributes.context) || attributes.filename || build.Ref.slice(0, 12)}${target}`);
+  return names(build)[0] ?? (`${build.Context || remote(attributes.context) || attributes.filename || build.Ref.slice(0, 12)}${target}`);
 }
 
 /** Every other name. */
 export function otherNames(build: Build): string[] {
-  return (build.Exporters ?? []).flatMap(({ Attrs }) => (Attrs?.name ?? "").split(",")).filter(Boolean).slice(1);
+  return names(build).slice(1);
+}
+
+function names({ Exporters = [] }: Build): string[] {
+  return Exporters.flatMap(({ Attrs }) => (Attrs?.name ?? "").split(",")).filter(Boolean);
 }
 
 function remote(url: string | undefined): string {

@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { builds, type Build } from "../api/builds";
 import { t, type Key } from "../i18n";
-import { carriedOut, duration, firstMiss, imageOf, instruction, otherNames, place, span, title, Trace, withPrefix, type Miss, type Step } from "../lib/build";
+import { carriedOut, duration, firstMiss, heading, imageOf, instruction, otherNames, place, span, title, Trace, withPrefix, type Miss, type Step } from "../lib/build";
 import { ago, bytes, count, lasted, moment, percent, short } from "../lib/format";
 import { useWhile } from "../lib/hooks";
 import { Lines } from "../lib/lines";
@@ -12,10 +12,10 @@ import { go, path } from "../router";
 import { failed, followBuilds, known } from "../state/builds";
 import { lasting } from "../state/lasting";
 import { Button, Copy, Crumbs, Dot, Empty, Facts, Header, Loading, Problem, Search } from "../ui/basics";
-import { confirm } from "../ui/dialog";
 import { LogView, TALLEST } from "../ui/logview";
 import { moveAmongRows } from "../ui/rows";
-import { announce, told, words as wordsOf, type Words } from "../ui/toasts";
+import { RemoveButton } from "../ui/things";
+import { announce, words as wordsOf, type Words } from "../ui/toasts";
 import "../style/builds.css";
 
 const TICK_MS = 1000;
@@ -87,7 +87,7 @@ function Row({ build, now }: { build: Build; now: number }) {
       <td class="wide nowrap">{ago(Date.parse(build.CreatedAt) / 1000)}</td>
       <td class="end nowrap">{lasted(span(build, now))}</td>
       <td class="wide end nowrap">{t("builds.of", { cached: count(build.Steps.Cached), all: count(build.Steps.Total) })}</td>
-      <td class="end"><div class="row-actions">{build.State !== "running" && <RemoveButton build={build} bare />}</div></td>
+      <td class="end"><div class="row-actions">{build.State !== "running" && <Remove build={build} bare />}</div></td>
     </tr>
   );
 }
@@ -96,28 +96,8 @@ function State({ build }: { build: Build }) {
   return <span class={`build-state ${build.State}`}>{t(`builds.state.${build.State}` as Key)}</span>;
 }
 
-function RemoveButton({ build, bare = false, gone }: { build: Build; bare?: boolean; gone?: () => void }) {
-  const name = title(build);
-  return (
-    <Button
-      bare={bare}
-      kind={bare ? "quiet" : "plain"}
-      icon="remove"
-      label={bare ? t("builds.remove.this", { name }) : t("remove")}
-      onClick={() =>
-        confirm({
-          title: t("builds.remove", { name }),
-          text: <p>{t("builds.remove.text")}</p>,
-          action: t("remove"),
-          run: async () => {
-            await builds.remove(build.Ref);
-            told(t("removed", { name }));
-          },
-          after: gone,
-        })
-      }
-    />
-  );
+function Remove({ build, ...more }: { build: Build; bare?: boolean; gone?: () => void }) {
+  return <RemoveButton kind="builds" name={title(build)} remove={() => builds.remove(build.Ref)} {...more} />;
 }
 
 export function BuildPage({ id }: { id: string }) {
@@ -137,7 +117,7 @@ export function BuildPage({ id }: { id: string }) {
     <>
       <Crumbs page="builds" />
       <Header title={title(build)} dot={DOTS[build.State]} note={<><State build={build} /> · {lasted(span(build, now))} · {t("builds.of", { cached: count(build.Steps.Cached), all: count(build.Steps.Total) })}</>}>
-        {!running && <RemoveButton build={build} gone={() => go("builds")} />}
+        {!running && <Remove build={build} gone={() => go("builds")} />}
       </Header>
       {build.Error && build.State === "failed" && <Failed build={build} />}
       <Inside build={build} now={now} />
@@ -234,7 +214,7 @@ class Held {
 
   add(found: ReturnType<Trace["take"]>): void {
     for (const { step, line } of found) {
-      if (step !== this.last) this.lines.add({ text: `\x1b[1m${this.trace.nameOf(step)}\x1b[0m`, time: line.time, stderr: false });
+      if (step !== this.last) this.lines.add({ text: `\x1b[1m${heading(this.trace.nameOf(step))}\x1b[0m`, time: line.time, stderr: false });
       this.last = step;
       this.lines.add(line);
       let own = this.ofStep.get(step);

@@ -31,10 +31,14 @@ export async function lasting(run: (signal: AbortSignal) => Promise<void>, wante
 
 function after(span: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, span);
-    signal.addEventListener("abort", () => {
+    const stop = () => {
       clearTimeout(timer);
       reject(new DOMException("not wanted any more", "AbortError"));
-    }, { once: true });
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, span);
+    signal.addEventListener("abort", stop, { once: true });
   });
 }

@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { docker } from "../api/docker";
+import { Failure } from "../api/http";
 import { lasting } from "./lasting";
 
 /** Ten minutes at one every two seconds. */
@@ -26,5 +27,7 @@ export async function follow(wanted: AbortSignal): Promise<void> {
     // Of the time in between nobody knows.
     if (traffic.value.length > 0) keep(null, null);
     for await (const { received, sent } of told) keep(received, sent);
+    // It has no end of its own: an engine that stops ends it in order.
+    if (!seen.aborted) throw new Failure("", 0);
   }, wanted, () => {});
 }

@@ -67,7 +67,7 @@ export function Things<T>({ kind, resource, texts, columns, row, tools, add, abo
 
 /** `gone`: what follows on a page that was of this thing alone. */
 export function RemoveButton({ kind, name, remove, bare = false, gone }: {
-  kind: Kind;
+  kind: Kind | "builds";
   name: string;
   remove: () => Promise<void>;
   bare?: boolean;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.drivers.base import Accelerator, Forward, VmSpec
+from cove.drivers.base import Accelerator, Forward, StreamEnd, VmSpec
 from cove.drivers.hyperv import console
 from cove.drivers.hyperv.driver import HyperVDriver
 from cove.drivers.hyperv.powershell import ScriptError
@@ -533,7 +534,7 @@ def test_what_hyper_v_cannot_do_is_said(paths: MachinePaths, hyperv: HyperV) -> 
         lambda driver: driver.save(Path("x")),
         lambda driver: driver.plug_folder("folder0"),
         lambda driver: driver.plug_virtiofs("folder0", Path("x")),
-        lambda driver: driver.plug_stream("folder0", 3),
+        lambda driver: driver.plug_stream("folder0", never),
         lambda driver: driver.unplug("folder0"),
         lambda driver: driver.wait_held(),
         lambda driver: driver.byte_code(1),
@@ -543,6 +544,9 @@ def test_what_hyper_v_cannot_do_is_said(paths: MachinePaths, hyperv: HyperV) -> 
         lambda driver: driver.unforward(Forward("tcp", "127.0.0.1", 1, 2)),
         lambda driver: driver.forwards(),
     ]
+
+    def never(end: StreamEnd) -> subprocess.Popen[bytes]:
+        raise AssertionError("nothing is served")
 
     async def ask() -> None:
         driver = driver_of(paths, hyperv)
