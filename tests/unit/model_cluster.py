@@ -75,6 +75,8 @@ class Model:
         self.forgotten = 0
         """Watches from before this version cannot be had any more."""
         self.requests: list[tuple[str, str]] = []
+        self.token = TOKEN
+        """Empty: kubectl sends none without TLS."""
         self.logs: dict[tuple[str, bool], str] = {}
         self.targets: dict[int, int] = {}
         """A pod's port -> a port of this computer."""
@@ -280,7 +282,8 @@ class Model:
                 for key, one in sorted(self.objects.items())
                 if key[0] == plural and key[1] == namespace and _is_selected(one, query)
             ]
-            return {"kind": f"{KINDS[plural]}List", "metadata": {"resourceVersion": str(self.version)}, "items": items}
+            kind, metadata = KINDS[plural], {"resourceVersion": str(self.version)}
+            return {"kind": f"{kind}List", "apiVersion": API_OF[kind], "metadata": metadata, "items": items}
 
     def watch(self, plural: str, namespace: str, query: dict[str, str]) -> Iterator[Object]:
         seen = int(query.get("resourceVersion") or 0)
@@ -366,7 +369,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.model.requests.append((self.command, self.path))
         try:
-            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            if self.model.token and self.headers.get("Authorization") != f"Bearer {self.model.token}":
                 raise Failure(401, "Unauthorized", "Unauthorized")
             self._do(parts.path, query, json.loads(body) if body else {})
         except Failure as failure:
@@ -378,13 +381,32 @@ class _Handler(BaseHTTPRequestHandler):
         words = path.strip("/").split("/")
         if path == "/apis":
             names = [group for group in GROUPS if "/" in group]
-            groups = [{"name": one.split("/")[0], "preferredVersion": {"groupVersion": one}} for one in names]
-            return self._send({"kind": "APIGroupList", "groups": groups})
+            versions = [{"groupVersion": one, "version": one.split("/")[1]} for one in names]
+            groups = [
+                {"name": one["groupVersion"].split("/")[0], "versions": [one], "preferredVersion": one}
+                for one in versions
+            ]
+            return self._send({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+        if path == "/api":
+            return self._send({"kind": "APIVersions", "versions": ["v1"]})
         group, rest = ("v1", words[2:]) if words[0] == "api" else ("/".join(words[1:3]), words[3:])
+        if group not in GROUPS:
+            raise Failure(404, "NotFound", "the server could not find the requested resource")
         if not rest:
             verbs = ["create", "delete", "get", "list", "patch", "watch"]
-            resources = [{"name": name, "namespaced": True, "verbs": verbs} for name in GROUPS[group]]
-            return self._send({"kind": "APIResourceList", "resources": [*resources, *_OTHER_RESOURCES]})
+            resources = [
+                {"name": name, "singularName": "", "kind": KINDS[name], "namespaced": True, "verbs": verbs}
+                for name in GROUPS[group]
+            ]
+            others = _OTHER_RESOURCES if group == "v1" else []
+            return self._send(
+                {
+                    "kind": "APIResourceList",
+                    "apiVersion": "v1",
+                    "groupVersion": group,
+                    "resources": [*resources, *others],
+                }
+            )
         namespace = ""
         if rest[0] == "namespaces" and len(rest) > 2:
             namespace, rest = rest[1], rest[2:]
@@ -502,9 +524,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _OTHER_RESOURCES = [
-    {"name": "pods/log", "namespaced": True, "verbs": ["get"]},
-    {"name": "namespaces", "namespaced": False, "verbs": ["list"]},
-    {"name": "localsubjectaccessreviews", "namespaced": True, "verbs": ["create"]},
+    {"name": "pods/log", "singularName": "", "kind": "Pod", "namespaced": True, "verbs": ["get"]},
+    {"name": "namespaces", "singularName": "", "kind": "Namespace", "namespaced": False, "verbs": ["get", "list"]},
+    {"name": "bindings", "singularName": "", "kind": "Binding", "namespaced": True, "verbs": ["create"]},
 ]
 
 
