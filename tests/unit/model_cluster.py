@@ -227,7 +227,9 @@ class Model:
         owners = self.owners.setdefault(key, {})
         wanted = {path: value for path, value in _leaves(body) if path[0] not in ("apiVersion", "kind")}
         if before is None:
-            made = self.create(copy.deepcopy(body), key[1])
+            made = copy.deepcopy(body)
+            _default(made)
+            made = self.create(made, key[1])
         else:
             conflicts = [
                 (other, path)
@@ -245,6 +247,7 @@ class Model:
             for path, value in wanted.items():
                 _set(made, path, copy.deepcopy(value))
             self._check_immutable(before, made)
+            _default(made)
             if made.get("spec") != before.get("spec"):
                 made["metadata"]["generation"] += 1
             if made != before:
@@ -255,7 +258,14 @@ class Model:
         return self.objects[key]
 
     def _check_immutable(self, before: Object, made: Object) -> None:
-        fields = {"Job": [("spec", "template")], "Deployment": [("spec", "selector")]}
+        fields = {
+            "Deployment": [("spec", "selector")],
+            "Job": [("spec", "template")],
+            "Service": [("spec", "clusterIP")],
+        }
+        strategy = made.get("spec", {}).get("strategy") or {}
+        if strategy.get("type") == "Recreate" and strategy.get("rollingUpdate"):
+            raise Failure(422, "Invalid", "spec.strategy.rollingUpdate: Forbidden: may not be specified with Recreate")
         for path in fields.get(made["kind"], []):
             if _get(before, path) != _get(made, path):
                 raise Failure(422, "Invalid", f"{'.'.join(path)}: Invalid value: field is immutable")
@@ -307,6 +317,16 @@ class Model:
                 seen = version
                 if key[0] == plural and key[1] == namespace and _is_selected(made, query):
                     yield {"type": change, "object": made}
+
+
+def _default(made: Object) -> None:
+    """What the server says where nothing is said."""
+    if made["kind"] == "Service":
+        made["spec"].setdefault("clusterIP", "10.0.0.7")
+    elif made["kind"] == "Deployment":
+        strategy = made["spec"].setdefault("strategy", {"type": "RollingUpdate"})
+        if strategy["type"] == "RollingUpdate":
+            strategy.setdefault("rollingUpdate", {"maxSurge": "25%", "maxUnavailable": "25%"})
 
 
 def _key(kind: str, name: str, namespace: str) -> Key:
