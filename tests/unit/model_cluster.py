@@ -75,6 +75,8 @@ class Model:
         self.forgotten = 0
         """Watches from before this version cannot be had any more."""
         self.requests: list[tuple[str, str]] = []
+        self.token = TOKEN
+        """Empty: kubectl sends none without TLS."""
         self.logs: dict[tuple[str, bool], str] = {}
         self.targets: dict[int, int] = {}
         """A pod's port -> a port of this computer."""
@@ -225,7 +227,9 @@ class Model:
         owners = self.owners.setdefault(key, {})
         wanted = {path: value for path, value in _leaves(body) if path[0] not in ("apiVersion", "kind")}
         if before is None:
-            made = self.create(copy.deepcopy(body), key[1])
+            made = copy.deepcopy(body)
+            _default(made)
+            made = self.create(made, key[1])
         else:
             conflicts = [
                 (other, path)
@@ -243,6 +247,7 @@ class Model:
             for path, value in wanted.items():
                 _set(made, path, copy.deepcopy(value))
             self._check_immutable(before, made)
+            _default(made)
             if made.get("spec") != before.get("spec"):
                 made["metadata"]["generation"] += 1
             if made != before:
@@ -253,7 +258,14 @@ class Model:
         return self.objects[key]
 
     def _check_immutable(self, before: Object, made: Object) -> None:
-        fields = {"Job": [("spec", "template")], "Deployment": [("spec", "selector")]}
+        fields = {
+            "Deployment": [("spec", "selector")],
+            "Job": [("spec", "template")],
+            "Service": [("spec", "clusterIP")],
+        }
+        strategy = made.get("spec", {}).get("strategy") or {}
+        if strategy.get("type") == "Recreate" and strategy.get("rollingUpdate"):
+            raise Failure(422, "Invalid", "spec.strategy.rollingUpdate: Forbidden: may not be specified with Recreate")
         for path in fields.get(made["kind"], []):
             if _get(before, path) != _get(made, path):
                 raise Failure(422, "Invalid", f"{'.'.join(path)}: Invalid value: field is immutable")
@@ -280,7 +292,8 @@ class Model:
                 for key, one in sorted(self.objects.items())
                 if key[0] == plural and key[1] == namespace and _is_selected(one, query)
             ]
-            return {"kind": f"{KINDS[plural]}List", "metadata": {"resourceVersion": str(self.version)}, "items": items}
+            kind, metadata = KINDS[plural], {"resourceVersion": str(self.version)}
+            return {"kind": f"{kind}List", "apiVersion": API_OF[kind], "metadata": metadata, "items": items}
 
     def watch(self, plural: str, namespace: str, query: dict[str, str]) -> Iterator[Object]:
         seen = int(query.get("resourceVersion") or 0)
@@ -304,6 +317,16 @@ class Model:
                 seen = version
                 if key[0] == plural and key[1] == namespace and _is_selected(made, query):
                     yield {"type": change, "object": made}
+
+
+def _default(made: Object) -> None:
+    """What the server says where nothing is said."""
+    if made["kind"] == "Service":
+        made["spec"].setdefault("clusterIP", "10.0.0.7")
+    elif made["kind"] == "Deployment":
+        strategy = made["spec"].setdefault("strategy", {"type": "RollingUpdate"})
+        if strategy["type"] == "RollingUpdate":
+            strategy.setdefault("rollingUpdate", {"maxSurge": "25%", "maxUnavailable": "25%"})
 
 
 def _key(kind: str, name: str, namespace: str) -> Key:
@@ -366,7 +389,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.model.requests.append((self.command, self.path))
         try:
-            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            if self.model.token and self.headers.get("Authorization") != f"Bearer {self.model.token}":
                 raise Failure(401, "Unauthorized", "Unauthorized")
             self._do(parts.path, query, json.loads(body) if body else {})
         except Failure as failure:
@@ -378,13 +401,32 @@ class _Handler(BaseHTTPRequestHandler):
         words = path.strip("/").split("/")
         if path == "/apis":
             names = [group for group in GROUPS if "/" in group]
-            groups = [{"name": one.split("/")[0], "preferredVersion": {"groupVersion": one}} for one in names]
-            return self._send({"kind": "APIGroupList", "groups": groups})
+            versions = [{"groupVersion": one, "version": one.split("/")[1]} for one in names]
+            groups = [
+                {"name": one["groupVersion"].split("/")[0], "versions": [one], "preferredVersion": one}
+                for one in versions
+            ]
+            return self._send({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+        if path == "/api":
+            return self._send({"kind": "APIVersions", "versions": ["v1"]})
         group, rest = ("v1", words[2:]) if words[0] == "api" else ("/".join(words[1:3]), words[3:])
+        if group not in GROUPS:
+            raise Failure(404, "NotFound", "the server could not find the requested resource")
         if not rest:
             verbs = ["create", "delete", "get", "list", "patch", "watch"]
-            resources = [{"name": name, "namespaced": True, "verbs": verbs} for name in GROUPS[group]]
-            return self._send({"kind": "APIResourceList", "resources": [*resources, *_OTHER_RESOURCES]})
+            resources = [
+                {"name": name, "singularName": "", "kind": KINDS[name], "namespaced": True, "verbs": verbs}
+                for name in GROUPS[group]
+            ]
+            others = _OTHER_RESOURCES if group == "v1" else []
+            return self._send(
+                {
+                    "kind": "APIResourceList",
+                    "apiVersion": "v1",
+                    "groupVersion": group,
+                    "resources": [*resources, *others],
+                }
+            )
         namespace = ""
         if rest[0] == "namespaces" and len(rest) > 2:
             namespace, rest = rest[1], rest[2:]
@@ -502,9 +544,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _OTHER_RESOURCES = [
-    {"name": "pods/log", "namespaced": True, "verbs": ["get"]},
-    {"name": "namespaces", "namespaced": False, "verbs": ["list"]},
-    {"name": "localsubjectaccessreviews", "namespaced": True, "verbs": ["create"]},
+    {"name": "pods/log", "singularName": "", "kind": "Pod", "namespaced": True, "verbs": ["get"]},
+    {"name": "namespaces", "singularName": "", "kind": "Namespace", "namespaced": False, "verbs": ["get", "list"]},
+    {"name": "bindings", "singularName": "", "kind": "Binding", "namespaced": True, "verbs": ["create"]},
 ]
 
 

@@ -120,7 +120,8 @@ def tell(notes: Sequence[Note], *, strict: bool) -> None:
     for note in notes:
         print(f"not carried: {note}" if note.lost else f"note: {note}", file=sys.stderr)
     if strict and (lost := sum(note.lost for note in notes)):
-        raise CliError(f"{lost} things cannot be carried to Kubernetes, and --strict is given: nothing is done")
+        things = "1 thing" if lost == 1 else f"{lost} things"
+        raise CliError(f"{things} cannot be carried to Kubernetes, and --strict is given: nothing is done")
 
 
 def notes_json(notes: Sequence[Note]) -> list[dict[str, Any]]:

@@ -115,7 +115,7 @@ def test_strict_writes_nothing_when_something_is_lost(run: Run, compose: Any, tm
     file = tmp_path / "out.yaml"
     status, out, err = run("generate", "--strict", "-o", str(file))
     assert (status, out, file.exists()) == (1, "", False)
-    assert "1 things cannot be carried" in err
+    assert "1 thing cannot be carried" in err
 
 
 def test_generate_of_a_container(run: Run, engine: Engine) -> None:

@@ -150,6 +150,23 @@ def test_a_job_that_is_another_one_is_made_anew(place: Place) -> None:
     assert "Job migrate is made anew" in place.said
 
 
+def test_a_service_that_gets_its_first_port_is_made_anew(place: Place) -> None:
+    place.deploy({"name": "shop", "services": {"web": {"image": "nginx"}}})
+    assert place.model.get("Service", "web")["spec"]["clusterIP"] == "None"
+    place.deploy({"name": "shop", "services": {"web": {"image": "nginx", "expose": ["80"]}}})
+    assert place.model.get("Service", "web")["spec"]["clusterIP"] == "10.0.0.7"
+    before = place.model.get("Service", "web")["metadata"]["uid"]
+    place.deploy({"name": "shop", "services": {"web": {"image": "nginx", "expose": ["80", "81"]}}})
+    assert place.model.get("Service", "web")["metadata"]["uid"] == before
+
+
+def test_a_deployment_can_get_its_first_volume_and_lose_it_again(place: Place) -> None:
+    with_volume, without = changed(), changed(volumes=[])
+    for config, strategy in ((without, "RollingUpdate"), (with_volume, "Recreate"), (without, "RollingUpdate")):
+        place.deploy(config)
+        assert place.model.get("Deployment", "web")["spec"]["strategy"]["type"] == strategy
+
+
 def test_a_rollout_that_succeeds(place: Place) -> None:
     assert place.roll_out(place.deploy()) == []
     assert {"Deployment web runs", "Job migrate has ended well"} <= set(place.said)

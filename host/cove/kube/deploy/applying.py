@@ -49,6 +49,10 @@ def _placed(made: Object, namespace: str) -> Object:
     """In its namespace, and its pods marked."""
     made = copy.deepcopy(made)
     made["metadata"]["namespace"] = namespace
+    if made["kind"] == "Deployment":
+        # Said, though it is the default: what is set by default cannot be taken back for `Recreate`.
+        some = {"maxSurge": "25%", "maxUnavailable": "25%"}
+        made["spec"].setdefault("strategy", {"type": "RollingUpdate", "rollingUpdate": some})
     template = made.get("spec", {}).get("template") if made["kind"] in ("Deployment", "Job") else None
     if template is not None:
         digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:32]
@@ -86,8 +90,7 @@ def _refuse_others(cluster: Cluster, application: str, objects: Sequence[Object]
 
 
 def _applied(cluster: Cluster, made: Object, report: Report, limit_s: float) -> Object:
-    if made["kind"] == "Job":
-        _remove_other_job(cluster, made, report, limit_s)
+    _remove_unchangeable(cluster, made, report, limit_s)
     try:
         applied = cluster.apply(made)
     except Refused as refused:
@@ -101,17 +104,28 @@ def _applied(cluster: Cluster, made: Object, report: Report, limit_s: float) -> 
     return applied
 
 
-def _remove_other_job(cluster: Cluster, made: Object, report: Report, limit_s: float) -> None:
-    """A Job's pods cannot be changed: another one takes its place."""
-    found = cluster.get("Job", made["metadata"]["name"])
-    if found is None:
+def _remove_unchangeable(cluster: Cluster, made: Object, report: Report, limit_s: float) -> None:
+    """What the API does not let become what it is to be: another one takes its place."""
+    if made["kind"] not in _UNCHANGEABLE:
         return
-    annotations = found["spec"]["template"]["metadata"].get("annotations") or {}
-    if annotations.get(TEMPLATE) == made["spec"]["template"]["metadata"]["annotations"][TEMPLATE]:
+    found = cluster.get(made["kind"], made["metadata"]["name"])
+    if found is None or not _UNCHANGEABLE[made["kind"]](found, made):
         return
     report(f"{records.entry(made)} is made anew")
     cluster.delete(found, "Foreground")
     wait_gone(cluster, [found], limit_s)
+
+
+def _has_other_pods(found: Object, job: Object) -> bool:
+    annotations = found["spec"]["template"]["metadata"].get("annotations") or {}
+    return bool(annotations.get(TEMPLATE) != job["spec"]["template"]["metadata"]["annotations"][TEMPLATE])
+
+
+def _has_other_address(found: Object, service: Object) -> bool:
+    return (found["spec"].get("clusterIP") == "None") is not (service["spec"].get("clusterIP") == "None")
+
+
+_UNCHANGEABLE: dict[str, Callable[[Object, Object], bool]] = {"Job": _has_other_pods, "Service": _has_other_address}
 
 
 def _remove(cluster: Cluster, application: str, one: Entry, report: Report) -> None:

@@ -117,7 +117,7 @@ class _Reader:
         own = {key: text for key, text in (self._config.get("Labels") or {}).items() if defaults.get(key) != text}
         settings.labels(made, {key: own[key] for key in own if not key.startswith(_COMPOSE)}, self._lose)
         for field, words in _LOST.items():
-            if host.get(field) not in (None, [], {}, "", 0, False):
+            if host.get(field) not in (None, [], {}, "", 0, -1, False):
                 self._lose(words)
         return made
 
@@ -200,7 +200,8 @@ class _Reader:
         if host.get("Privileged"):
             made.security["privileged"] = True
         hostname = config.get("Hostname") or ""
-        if hostname and not str(self._container.get("Id") or "").startswith(hostname):
+        own = host.get("NetworkMode") != "host" and not str(self._container.get("Id") or "").startswith(hostname)
+        if hostname and own:
             made.pod["hostname"] = terms.label(hostname)
         if config.get("StopTimeout") is not None:
             made.pod["terminationGracePeriodSeconds"] = max(1, int(config["StopTimeout"]))
