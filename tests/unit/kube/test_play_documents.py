@@ -76,3 +76,9 @@ def test_aliases_of_aliases_end_somewhere(form: str) -> None:
     lines += [f"a{each}: &a{each} " + form.format(", ".join([f"*a{each - 1}"] * 10)) for each in range(1, 12)]
     with pytest.raises(ManifestError, match="by aliases perhaps"):
         documents.read("\n".join(lines), "a.yaml")
+
+
+def test_a_text_that_many_aliases_stand_for_is_too_much() -> None:
+    text = "a: &a " + "x" * (1 << 20) + "\nb: [" + ", ".join(["*a"] * 40) + "]\n"
+    with pytest.raises(ManifestError, match="more than 32 MiB of text"):
+        documents.read(text, "a.yaml")

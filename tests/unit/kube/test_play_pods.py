@@ -294,7 +294,28 @@ def test_optional_settings_may_be_missing_and_a_claim_of_others_is_wanted() -> N
         ("kind: ConfigMap\nbinaryData: {a: '='}", "binaryData.a is not base64"),
         ("kind: ConfigMap\ndata: {a: 1}", "data.a must be a text: put it in quotes"),
         ("kind: ConfigMap\ndata: {../a: x}", "'../a' is no key"),
+        (f"kind: ConfigMap\ndata: {{a: {'x' * ((1 << 20) + 1)}}}", "more than 1 MiB of data"),
     ],
 )
 def test_settings_that_cannot_be(config: str, problem: str) -> None:
     assert [each for each in wrong(f"apiVersion: v1\nmetadata: {{name: x}}\n{config}\n") if problem in each]
+
+
+def test_variables_of_variables_end_somewhere() -> None:
+    variables = [
+        f"{{name: V{each}, value: '{f'$(V{each - 1})' * 10 if each else 'xxxxxxxxxx'}'}}" for each in range(20)
+    ]
+    text = pod_text(f"containers: [{{name: a, image: a, env: [{', '.join(variables)}], args: ['{'$(V4)' * 2}']}}]")
+    problems = wrong(text)
+    assert any("env[5].value is longer than 128 KiB" in each for each in problems)
+    assert any("containers[0].args is longer than 128 KiB" in each for each in problems)
+
+
+def test_what_no_program_can_be_given_is_refused() -> None:
+    large = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: large}}\ndata: {{a: {'x' * 900_000}}}\n---\n"
+    sources = ", ".join(f"{{configMapRef: {{name: large}}, prefix: p{each}}}" for each in range(3))
+    text = pod_text(f"containers: [{{name: a, image: a, envFrom: [{sources}]}}]")
+    assert any("more than 2 MiB of variables" in each for each in wrong(text + large))
+    items = ", ".join(f"{{key: a, path: f{each}}}" for each in range(80))
+    text = pod_text(f"containers: {CONTAINER}\nvolumes: [{{name: v, configMap: {{name: large, items: [{items}]}}}}]")
+    assert any("more than 64 MiB of files" in each for each in wrong(text + large))

@@ -65,7 +65,7 @@ def test_replicas_are_pods_that_restart() -> None:
     [
         (deployment(2, ", ports: [{containerPort: 1, hostPort: 80}]"), "port 80 of this computer cannot be both pod web-1's"),
         (deployment(1, selector="{app: other}"), "spec.selector does not choose the pods"),
-        (deployment(1000), "more than 100 pods"),
+        (deployment(1000), "more than 200 pods"),
         (job(pod="restartPolicy: Always"), "must be one of Never, OnFailure"),
         (job(pod="tty: true"), "must be Never or OnFailure"),
         (job("completionMode: Indexed"), "Indexed is not supported"),
@@ -153,3 +153,8 @@ def test_ports_that_cannot_be_published(text: str) -> None:
         plan(PORTS, publish=[text])
     with pytest.raises(ManifestError, match="2 pods could have port 9"):
         plan(deployment(2), publish=["9:9"])
+
+
+def test_many_pods_are_too_many() -> None:
+    problems = wrong("".join(deployment(150, name=f"web{each}") for each in range(4)).replace("{app: web}", "{}"))
+    assert any("more than 200 pods are not supported" in each for each in problems)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from cove.kube.play.fields import Fields
 
+MAX_BYTES = 1 << 20
+"""Of one ConfigMap or Secret, as Kubernetes has it."""
+
 
 @dataclass
 class Configs:
@@ -24,6 +27,8 @@ class Configs:
         data |= {
             key: text.encode() for key, text in fields.strings("data" if kind == "ConfigMap" else "stringData").items()
         }
+        if sum(map(len, data.values())) > MAX_BYTES:
+            fields.wrong("more than 1 MiB of data, which is the most")
         for key in data:
             if "/" in key or key in ("", ".", ".."):
                 fields.wrong(f"{key!r} is no key")

@@ -116,7 +116,10 @@ def read(container: Fields, pod: Surroundings, ports: Mapping[str, int], role: s
     for name, field_name in (("command", "Entrypoint"), ("args", "Cmd")):
         words = container.texts(name)
         if words is not None:
-            body[field_name] = [expanded(word, variables) for word in words]
+            try:
+                body[field_name] = [expanded(word, variables) for word in words]
+            except ValueError as error:
+                container.wrong(f"{container.path}.{name} {error}")
     if folder := container.text("workingDir"):
         body["WorkingDir"] = folder
     for name, field_name in (("tty", "Tty"), ("stdin", "OpenStdin"), ("stdinOnce", "StdinOnce")):

@@ -11,6 +11,8 @@ from cove.kube.play.problems import ManifestError, Place
 MAX_BYTES = 4 << 20
 MAX_VALUES = 200_000
 MAX_DEPTH = 64
+MAX_TEXT = 32 << 20
+"""Characters of all values, as often as an alias stands for them."""
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 Value: TypeAlias = "bool | int | float | str | list[Node] | dict[str, Node] | None"
@@ -48,6 +50,7 @@ class _Reader:
 
         self._file = file
         self._count = 0
+        self._text = 0
         self._scalars = SafeConstructor()
 
     def node(self, node: Any, depth: int) -> Node:
@@ -65,6 +68,9 @@ class _Reader:
             return Node(dict(self._mapping(node, place, depth)), place)
         if isinstance(node, SequenceNode):
             return Node([self.node(each, depth + 1) for each in node.value], place)
+        self._text += len(node.value)
+        if self._text > MAX_TEXT:
+            raise ManifestError(f"{place}: more than {MAX_TEXT >> 20} MiB of text, by aliases: that is no manifest")
         return Node(self._scalar(node, place), place)
 
     def _mapping(self, node: Any, place: Place, depth: int) -> Iterator[tuple[str, Node]]:

@@ -10,6 +10,10 @@ from cove.kube.play.configs import Configs
 from cove.kube.play.fields import Fields
 from cove.kube.play.plan import POD_IP
 
+MAX_WORD = 128 << 10
+"""Linux' MAX_ARG_STRLEN."""
+MAX_ENVIRONMENT = 2 << 20
+"""What Linux gives to a program at the most, its arguments included."""
 _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 _NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*\Z")
 _KEYED = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]\Z")
@@ -27,35 +31,75 @@ class Facts:
 
 
 def expanded(text: str, known: Mapping[str, str]) -> str:
-    """`$(NAME)` by its value, where there is one; `$$` is `$`."""
-    return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else known.get(found[1], found[0]), text)
+    """`$(NAME)` by its value, where there is one; `$$` is `$`. Raises `ValueError` for more than a program can be given."""
+    pieces, size, end = [], 0, 0
+    for found in _REFERENCE.finditer(text):
+        pieces += [text[end : found.start()], "$" if found[0] == "$$" else known.get(found[1], found[0])]
+        size, end = size + len(pieces[-1]) + len(pieces[-2]), found.end()
+        if size > MAX_WORD:
+            break
+    if size + len(text) - end > MAX_WORD:
+        raise ValueError(f"is longer than {MAX_WORD >> 10} KiB, which is the most that a program can be given")
+    return "".join([*pieces, text[end:]])
+
+
+class _TooMuch(Exception):
+    """More variables than a program can be given."""
+
+
+class _Variables(dict[str, str]):
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = 0
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._size += len(name) + len(value)
+        if self._size > MAX_ENVIRONMENT:
+            raise _TooMuch
+        super().__setitem__(name, value)
 
 
 def read(container: Fields, facts: Facts, configs: Configs) -> dict[str, str]:
-    made: dict[str, str] = {}
-    for source in container.each("envFrom"):
-        prefix = source.text("prefix")
-        for kind, name in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
-            if reference := source.inner(name):
-                for key, data in (_looked_up(reference, kind, facts, configs) or {}).items():
-                    if _NAME.match(prefix + key):
-                        made[prefix + key] = _text(reference, key, data)
-                    else:
-                        reference.note(f"{reference.path}: {prefix + key!r} is no name of a variable, and left out")
-    for variable in container.each("env"):
-        name = variable.text("name", needed=True)
-        if not _NAME.match(name):
-            variable.wrong(f"{variable.path}: {name!r} is no name of a variable")
-        elif value_from := variable.inner("valueFrom"):
-            if variable.has("value"):
-                variable.ignore("value")
-                variable.wrong(f"{variable.path}: value and valueFrom exclude each other")
-            value = _value_from(value_from, facts, configs)
-            if value is not None:
-                made[name] = value
-        else:
-            made[name] = expanded(variable.text("value"), made)
+    made = _Variables()
+    try:
+        for source in container.each("envFrom"):
+            _from(source, facts, configs, made)
+        for variable in container.each("env"):
+            _variable(variable, facts, configs, made)
+    except _TooMuch:
+        container.wrong(
+            f"{container.path}: more than {MAX_ENVIRONMENT >> 20} MiB of variables, which no program can be given"
+        )
     return made
+
+
+def _from(source: Fields, facts: Facts, configs: Configs, made: dict[str, str]) -> None:
+    prefix = source.text("prefix")
+    for kind, name in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
+        if reference := source.inner(name):
+            for key, data in (_looked_up(reference, kind, facts, configs) or {}).items():
+                if _NAME.match(prefix + key):
+                    made[prefix + key] = _text(reference, key, data)
+                else:
+                    reference.note(f"{reference.path}: {prefix + key!r} is no name of a variable, and left out")
+
+
+def _variable(variable: Fields, facts: Facts, configs: Configs, made: dict[str, str]) -> None:
+    name = variable.text("name", needed=True)
+    if not _NAME.match(name):
+        variable.wrong(f"{variable.path}: {name!r} is no name of a variable")
+    elif source := variable.inner("valueFrom"):
+        if variable.has("value"):
+            variable.ignore("value")
+            variable.wrong(f"{variable.path}: value and valueFrom exclude each other")
+        value = _value_from(source, facts, configs)
+        if value is not None:
+            made[name] = value
+    else:
+        try:
+            made[name] = expanded(variable.text("value"), made)
+        except ValueError as error:
+            variable.wrong(f"{variable.path}.value {error}")
 
 
 def _looked_up(reference: Fields, kind: str, facts: Facts, configs: Configs) -> dict[str, bytes] | None:

@@ -14,7 +14,7 @@ from cove.kube.play.pods import Template, World
 from cove.kube.play.problems import ManifestError, Problems
 from cove.kube.play.storage import NAME
 
-MOST_PODS = 100
+MOST_PODS = 200
 CONFIGS = ("ConfigMap", "Secret")
 VERSIONS = {
     "Pod": "v1", "ConfigMap": "v1", "Secret": "v1", "PersistentVolumeClaim": "v1", "Service": "v1", "Namespace": "v1",
@@ -60,6 +60,9 @@ def plan(
     services.same_names(world.services, problems)
     made.claims = list(world.claims.values())
     for each in objects:
+        if len(made.all_pods) > MOST_PODS:
+            each.fields.cannot(f"more than {MOST_PODS} pods are not supported")
+            break
         if each.kind == "Pod":
             if template := _template(each, each.fields.inner("spec")):
                 made.pods.append(pods.read(each.name, template, world))

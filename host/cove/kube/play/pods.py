@@ -18,6 +18,8 @@ from cove.kube.play.storage import NAME, Storage
 PAUSE = "cove/starter"
 """The image of pods' own containers, which each machine has."""
 LONGEST_HOSTNAME = 63
+MAX_FILES = 64 << 20
+"""Bytes in a pod's files of ConfigMaps and Secrets, which are one archive."""
 
 
 @dataclass
@@ -102,6 +104,8 @@ def read(name: str, template: Template, world: World) -> Pod:
     pod.published = [] if host_network else [*ports.published, *reach.published]
     pod.volumes, pod.entries, pod.host_paths = storage.volumes, storage.entries, storage.host_paths
     pod.ports = ports.numbers
+    if sum(len(each.data or b"") for each in pod.entries) > MAX_FILES:
+        spec.wrong(f"more than {MAX_FILES >> 20} MiB of files of ConfigMaps and Secrets")
     pod.needs_ip = containers.asks_for_ip(pod.all)
     pod.pause = {
         "Image": PAUSE,

@@ -21,7 +21,7 @@ OTHER_PAUSE = "busybox"
 LOG_LINES = 20
 LOOK_S = 0.5
 LONGEST_BACKOFF_S = 30.0
-AT_ONCE = 128
+AT_ONCE = 512
 """Pods wait for each other in their init containers: all of them are begun at the same time."""
 
 
