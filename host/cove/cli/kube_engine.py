@@ -17,8 +17,9 @@ _IRREGULAR = 1 << 27 | 1 << 25 | 1 << 19
 class ClientEngine:
     """Raises `Refused` for the engine's own refusals, and `CliError` when there is no engine any more."""
 
-    def __init__(self, client: EngineClient) -> None:
+    def __init__(self, client: EngineClient, *, quiet: bool = False) -> None:
         self._client = client
+        self._quiet = quiet
 
     def call(
         self,
@@ -40,7 +41,7 @@ class ClientEngine:
         from cove.cli.pull import pull_image
 
         try:
-            pull_image(self._client, image, "", quiet=not sys.stderr.isatty(), out=sys.stderr)
+            pull_image(self._client, image, "", quiet=self._quiet or not sys.stderr.isatty(), out=sys.stderr)
         except CliError as error:
             raise Refused(error.code if isinstance(error, DaemonError) else 0, error.message) from error
 
@@ -78,4 +79,4 @@ class ClientEngine:
             return ""  # of a terminal there are no frames, and some drivers keep nothing
 
     def another(self) -> ClientEngine:
-        return ClientEngine(EngineClient(self._client.path))
+        return ClientEngine(EngineClient(self._client.path), quiet=self._quiet)

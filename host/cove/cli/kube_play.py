@@ -117,7 +117,7 @@ def _play(
         say(f"note: {each}")
     if not plan.all_pods:
         raise CliError(f"cove: there is nothing to start in {file}: no Pod, Deployment or Job")
-    engine = ClientEngine(context.engine)
+    engine = ClientEngine(context.engine, quiet=quiet)
     run.prepare(engine, plan, say, replace=replace, named=named)
     if replace:
         present.remove(engine, name, volumes=False)

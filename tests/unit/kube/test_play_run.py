@@ -195,6 +195,14 @@ def test_another_image_serves_pods_where_the_starter_is_not(engine: MemoryEngine
     assert made.pods[0].pause["Image"] == "busybox"
 
 
+@pytest.mark.parametrize("there", ["cove/starter", "busybox"])
+def test_it_is_pulled_where_neither_is(engine: MemoryEngine, there: str) -> None:
+    made = plan(pod_text("containers: [{name: a, image: other}]"))
+    engine.images, engine.to_pull = {}, {"other", there}
+    prepare(engine, made)
+    assert made.pods[0].pause["Image"] == there
+
+
 def test_a_play_is_of_one_file(engine: MemoryEngine, said: list[str]) -> None:
     up(engine, POD, said)
     there = present.look(engine, "app")

@@ -134,8 +134,12 @@ def _images(engine: Engine, plan: Plan, say: Callable[[str], None]) -> None:
                 )
     pause = next((each for each in (PAUSE, OTHER_PAUSE) if _found(engine, f"/images/{quote(each, safe='')}/json")), "")
     if not pause:
-        engine.pull(PAUSE)  # somebody has removed it; the engine has it put by
-        pause = PAUSE
+        try:
+            engine.pull(PAUSE)  # somebody has removed it; the engine has it put by
+            pause = PAUSE
+        except Refused:  # another engine than Cove's
+            engine.pull(OTHER_PAUSE)
+            pause = OTHER_PAUSE
     for pod in plan.all_pods:
         pod.pause["Image"] = pause
 
