@@ -209,7 +209,8 @@ def test_a_service_is_a_name_and_a_port_and_a_job_runs_to_its_end(play: Play, do
     again = play(SERVICE)
     assert again.returncode == 1 and "the play kp is there already, with 4 pods" in again.stderr
     before = docker_client.containers.get("hello-1").id
-    assert play(SERVICE, "--replace", "--quiet").returncode == 0
+    again = play(SERVICE, "--replace", "--quiet")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert docker_client.containers.get("hello-1").id != before
     assert play(SERVICE, "--down").returncode == 0
     assert left(docker_client) == []
@@ -234,6 +235,7 @@ def test_a_job_that_fails_too_often_is_told_with_its_status(play: Play) -> None:
     (job,) = json.loads(done.stdout)["jobs"]
     assert (job["done"], job["succeeded"], job["failures"], job["exit_code"]) == (False, 0, 2, 3)
     assert "fails-1-it ended with status 3; its last words:\noh no\n" in done.stderr
+    assert done.stderr.endswith("cove: job fails has failed: its last status is 3\n")
 
 
 ODD = """

@@ -125,9 +125,12 @@ def _play(
     if as_json:
         notes = [str(each) for each in sorted(problems.notes)]
         json_output.show(_document(plan, result, notes, [str(each) for each in left_out], started=start))
-    else:
+    elif not quiet:
         _tell(plan, result, started=start)
-    return 0 if all(each.done for each in result.jobs) else 1
+    failed = [each for each in result.jobs if not each.done]
+    for each in failed:
+        print(f"cove: job {each.name} has failed: its last status is {each.exit_code}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _documents(file: str) -> list[Node]:
@@ -163,8 +166,7 @@ def _tell(plan: Plan, result: Result, *, started: bool) -> None:
         rows.append((pod.name, ", ".join(each.name for each in pod.all), ports))
     print(table(rows), end="")
     for job in result.jobs:
-        ended = "done" if job.done else f"failed with status {job.exit_code}"
-        print(f"job {job.name}: {ended} ({job.succeeded} of {job.completions} completions, {job.failures} failures)")
+        print(f"job {job.name}: {job.succeeded} of {job.completions} completions, {job.failures} failures")
     if not started:
         print("nothing was started: cove start POD, then its containers")
 

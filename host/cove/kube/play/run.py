@@ -303,11 +303,8 @@ class Run:
 
     def _ports(self, pod: Pod) -> list[tuple[str, str]]:
         ports = self._engine.call("GET", f"/containers/{pod.name}/json")["NetworkSettings"]["Ports"] or {}
-        return [
-            (f"{binding['HostIp'] or '127.0.0.1'}:{binding['HostPort']}", port)
-            for port, bindings in ports.items()
-            for binding in bindings or ()
-        ]
+        found = [(binding, port) for port, bindings in ports.items() for binding in bindings or ()]
+        return [(f"{_host(binding['HostIp'])}:{binding['HostPort']}", port) for binding, port in found]
 
     # -- jobs
 
@@ -411,6 +408,10 @@ class Run:
     def _last_words(self, engine: Engine, container: Container) -> str:
         said = engine.log(container.name, LOG_LINES).rstrip()
         return f"; its last words:\n{said}" if said else ""
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address or "127.0.0.1"
 
 
 @contextmanager
