@@ -60,6 +60,7 @@ VIAddVersionKey LegalCopyright "@PUBLISHER@"
     ${LoopUntil} $1 == 0
   ${EndIf}
   ${If} $0 != "ended"
+    CopyFiles /SILENT "$PLUGINSDIR\python.exe" "$INSTDIR\python" ; where it was deleted before another Cove did not end
     MessageBox MB_ICONSTOP "${RUNS}" /SD IDOK
     SetErrorLevel 3
     Quit
@@ -149,9 +150,11 @@ Section
     SetErrorLevel 2
     Quit
   ${EndIf}
-  ${If} $0 == "cove"
+  StrCpy $5 $0
+  ${If} $5 == "cove"
+    InitPluginsDir
+    CopyFiles /SILENT "$INSTDIR\python\python.exe" "$PLUGINSDIR"
     !insertmacro EndPrograms "$INSTDIR"
-    !insertmacro RemoveProgram "$INSTDIR"
   ${EndIf}
   ; There is one Cove: an earlier one in another folder makes way.
   ReadRegStr $4 HKCU "Software\Cove" "InstallDir"
@@ -160,11 +163,17 @@ Section
   ${AndIf} ${FileExists} "$4\bin\cove.exe"
   ${AndIf} ${FileExists} "$4\setup\stop_machines.py"
     !insertmacro EndPrograms "$4"
+  ${Else}
+    StrCpy $4 ""
+  ${EndIf}
+  ; Nothing runs any more: nothing is removed before.
+  ${If} $5 == "cove"
+    !insertmacro RemoveProgram "$INSTDIR"
+  ${EndIf}
+  ${If} $4 != ""
     !insertmacro RemoveProgram "$4"
     Delete "$4\Uninstall.exe"
     RMDir "$4"
-  ${Else}
-    StrCpy $4 ""
   ${EndIf}
   SetOutPath "$INSTDIR"
   File /r "@TREE@/*"

@@ -82,6 +82,12 @@ def test_the_dialog_runs_a_container_whose_port_is_a_link(machine: Machine, visi
     dialog.get_by_role("button", name="Run").click()
     expect(dialog.get_by_role("alert").filter(has_text="nonsense")).to_be_focused()
     dialog.get_by_label("Ports", exact=True).fill("80")
+    right = dialog.get_by_label("Command", exact=True).input_value()
+    dialog.get_by_label("Command", exact=True).fill("no-such-program")
+    dialog.get_by_role("button", name="Run").click()
+    expect(dialog.get_by_role("alert").filter(has_text="no-such-program")).to_be_focused()
+    assert machine.docker("ps", "-aq", "--filter", f"name={name}").stdout == "", "its name is wanted for the next try"
+    dialog.get_by_label("Command", exact=True).fill(right)
     dialog.get_by_role("button", name="Run").click()
     expect(page.get_by_role("heading", name=name)).to_be_visible()
     expect(page.get_by_role("region", name=f"Log of {name}")).to_contain_text("hello from the page")

@@ -60,6 +60,8 @@ def test_axe_finds_nothing_on_any_page(
         told = page.evaluate(f"{axe}; axe.run()")
         if told["violations"]:
             found[place] = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in told["violations"]]
+        high = page.evaluate("document.scrollingElement.scrollHeight - innerHeight")
+        assert high <= 0, f"{place} can be scrolled away as a whole"
         if look == "phone":
             wide = page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
             assert wide <= 0, f"{place} is wider than a phone"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,11 +106,16 @@ def test_an_update_changes_nothing_while_cove_runs(installers: Path, earlier: di
     (setup,) = installers.glob("*-windows-amd64.exe")
     wine.run(earlier["exe"], "/S")
     before = program(wine)
+    elsewhere = wine.prefix / "drive_c/Elsewhere"
+    shutil.copytree(wine.home / FOLDER, elsewhere)
     with wine.running(wine.home / FOLDER / "python/python.exe", "-c", RUNS) as runs:
         assert runs.stdout is not None
         assert runs.stdout.readline().strip() == b"here"
         wine.call(setup, "/S", status=3)
         assert program(wine) == before
+        wine.call(setup, "/S", r"/D=C:\Elsewhere", status=3)  # in whose place it would be, and which does not run
+        assert program(wine) == program(wine, elsewhere) == before
+    shutil.rmtree(elsewhere)
     wine.run(setup, "/S")
     check_updated(wine, installers, {"Uninstall.exe"})
     wine.run(wine.home / FOLDER / "Uninstall.exe", "/S")

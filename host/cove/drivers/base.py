@@ -54,7 +54,7 @@ class StreamEnd:
 
 
 Serve = Callable[[StreamEnd], subprocess.Popen[bytes]]
-"""Starts the process that has the end. Raises `DriverError`."""
+"""Starts the process that has the end; once more with another end, when the one before did not come to use it. Raises `DriverError`."""
 
 
 @dataclass(frozen=True, slots=True)

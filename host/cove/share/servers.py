@@ -60,9 +60,9 @@ async def serve_9p(paths: MachinePaths, driver: Driver, folder: Folder) -> subpr
     try:
         await driver.plug_stream(folder.tag, serve)
     except DriverError as error:
-        raise (_failed(started[0], error) if started else error) from None
-    await asyncio.to_thread(pid_file(paths, folder.tag).write_text, str(started[0].pid))
-    return started[0]
+        raise (_failed(started[-1], error) if started else error) from None
+    await asyncio.to_thread(pid_file(paths, folder.tag).write_text, str(started[-1].pid))
+    return started[-1]
 
 
 async def ended(paths: MachinePaths, tag: str) -> None:

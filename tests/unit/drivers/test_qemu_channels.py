@@ -154,6 +154,42 @@ def test_a_process_is_started_for_a_stream(kind: type[Channels], paths: MachineP
     assert started[0].wait(30) == 0
 
 
+def test_somebody_who_connects_first_and_says_nothing_does_not_keep_a_folder_away(paths: MachinePaths) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    strangers: list[socket.socket] = []
+
+    def serve(end: StreamEnd) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-c", AT_THE_END, str(end.socket), str(end.port), str(end.keys)]
+        if not strangers:
+            strangers.append(socket.create_connection(("127.0.0.1", end.port)))
+            words = [sys.executable, "-c", ""]  # as it ends when QEMU has not answered for long
+        started.append(subprocess.Popen(words))
+        return started[-1]
+
+    async def open_stream() -> str:
+        client = await connected(channels)
+
+        async def execute(name: str, arguments: dict[str, Any] | None) -> Any:
+            try:
+                return await client.execute(name, arguments)
+            except QMPError as error:
+                raise DriverError(str(error)) from error
+
+        try:
+            await channels.open_stream(client, execute, "folder0", serve)
+            return await chardevs.state(execute, "folder0")
+        finally:
+            await client.disconnect()
+
+    channels = TlsChannels(paths)
+    with qemu(paths, channels):
+        state = asyncio.run(open_stream())
+        assert state and not state.startswith("disconnected")
+        assert started[1].poll() is None
+    assert started[1].wait(30) == 0
+    strangers[0].close()
+
+
 class Late(TlsChannels):
     """QEMU begins when it has been looked for in vain."""
 

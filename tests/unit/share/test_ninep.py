@@ -6,12 +6,14 @@ import json
 import os
 import stat
 import struct
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from cove.local import sockets
 from cove.share.ninep import session, wire
+from cove.share.ninep.host import host
 from cove.share.ninep.wire import MARK, T
 from ninep_client import O_EXCL, O_RDWR, O_TRUNC, O_WRONLY, REMOVEDIR, Client, RefusedError, connected, serving, text
 
@@ -90,6 +92,31 @@ def test_entries_are_made_moved_and_removed(root: Path) -> None:
         assert client.names("d") == set()
         with pytest.raises(RefusedError, match="not permitted"):
             client.mknod("dev", stat.S_IFCHR | 0o600, device=(1, 3))
+
+
+def test_the_time_that_a_file_gets_at_its_close_is_of_the_guests_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NTFS gives it: the guest's kernel keeps what it has of the file."""
+    (tmp_path / "f").write_bytes(b"x")
+    close, last = host.close, threading.Event()
+
+    def closed(descriptor: int) -> None:
+        close(descriptor)
+        if last.is_set():
+            last.clear()
+            os.utime(tmp_path / "f", ns=(10**18, 10**18))
+
+    monkeypatch.setattr(host, "TIMES_AT_CLOSE", True)
+    monkeypatch.setattr(host, "close", closed)
+    with connected(tmp_path) as client:
+        fid = client.open("f", O_RDWR)
+        client.write(fid, b"y")
+        before = client.ask(T.WALK, struct.pack("<IIH", 0, 99, 1) + text("f"))
+        last.set()
+        client.clunk(fid)
+        assert not last.is_set()
+        assert client.ask(T.WALK, struct.pack("<IIH", 0, 98, 1) + text("f")) == before
 
 
 def test_what_is_open_outlives_its_name(root: Path) -> None:

@@ -14,10 +14,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cove.share.ninep import session as sessions
+from cove.share.ninep.folder import Folder
 from cove.share.ninep.host import host
 from cove.share.ninep.pretender import PRETENDER_UID
 from cove.share.ninep.tree import Tree
@@ -302,6 +304,65 @@ def test_descriptors_of_directories_are_bounded(root: Path, monkeypatch: pytest.
 
 def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@contextlib.contextmanager
+def folder_of(root: Path) -> Iterator[Folder]:
+    descriptor = host.open_root(root)
+    folder = Folder(descriptor)
+    try:
+        yield folder
+    finally:
+        folder.close()
+        host.close(descriptor)
+
+
+def test_a_held_directory_that_is_one_no_more_is_let_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows an empty one can become a junction, and stays the same file."""
+    monkeypatch.setattr("cove.share.ninep.tree.FRESH_S", 0.0)
+    look, open_directory = host.look_at, host.open_directory
+    with folder_of(root) as folder:
+        node = folder.tree.child(folder.tree.root, b"d")
+        folder.tree.hold(node)
+        folder.tree.directory(node)
+        opened: list[bytes] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(host, "look_at", lambda *place: look(*place)._replace(mode=stat.S_IFLNK | 0o777))
+            patched.setattr(
+                host, "open_directory", lambda parent, name: opened.append(name) or open_directory(parent, name)
+            )
+            folder.tree.directory(node)
+        assert opened == [b"d"]
+
+
+def test_directories_that_hold_others_back_are_let_go_while_others_are_asked_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Windows' do: those that nobody asks for, and all for a directory's new name, but not for a file's."""
+    now = [1000.0]
+    monkeypatch.setattr("cove.share.ninep.tree.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(host, "HOLDS_BACK", True)
+    (root / "a").mkdir()
+    (root / "b").mkdir()
+    with folder_of(root) as folder:
+        nodes = [folder.tree.child(folder.tree.root, name) for name in (b"a", b"b", b"d")]
+        for node in nodes:
+            folder.tree.hold(node)
+            folder.tree.directory(node)
+
+        def held() -> list[bytes]:
+            return [node.name for node in nodes if node.descriptor >= 0]
+
+        folder.rename(nodes[2], b"f", folder.tree.root, b"g")
+        folder.tree.settle()
+        assert held() == [b"a", b"b", b"d"]
+        for _ in range(2):
+            now[0] += 0.15
+            folder.tree.directory(nodes[1])
+            folder.tree.settle()
+        assert held() == [b"b"]
+        folder.rename(folder.tree.root, b"a", folder.tree.root, b"c")
+        assert held() == []
 
 
 def test_a_tree_has_no_circles(root: Path) -> None:

@@ -14,6 +14,7 @@ NOT_NAMES = [
     b"a:b", b"a::$DATA", b":stream", b"C:", b"back\\slash", b"..\\secret", b"\\\\?\\C:\\x", b"q?", b"st*r", b"<", b">", b'"', b"|",
     b"tab\t", b"\x01", b"dot.", b"space ", b"con", b"CON", b"Con.txt", b"nul", b"NUL.tar.gz", b"aux", b"prn", b"com1", b"LPT9.log",
     "com¹".encode(), b"conin$", b"CONOUT$", b"nul .txt", b"\xff", b"...",
+    b"\xed\xa0\xbd\xed\xb8\x80",
 ]  # fmt: skip
 NAMES = [
     b"a",
@@ -65,7 +66,8 @@ def test_names_that_linux_could_not_have_are_not_shown() -> None:
 
 @pytest.mark.parametrize(
     ("name", "short"),
-    [("PROGRA~1", True), ("A~1.TXT", True), ("LONG~BZZ.TXT", True), ("~", False), ("a~", False), ("backup~of.everything", False)],
+    [("PROGRA~1", True), ("A~1.TXT", True), ("LONG~BZZ.TXT", True), ("~$DOCU~1.DOC", True), ("~FOOLO~1.TXT", True),
+     ("~", False), ("a~", False), ("backup~of.everything", False)],
 )  # fmt: skip
 def test_second_names_are_known_by_their_form(name: str, short: bool) -> None:
     assert ntfs.may_be_short(name) is short

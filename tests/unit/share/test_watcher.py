@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import stat
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from cove.local import sockets
 from cove.share.manager import Carried
+from cove.share.watching import below
 from cove.share.watching.echoes import FRESH_S, MAX_KNOWN, Echoes
 from cove.share.watching.pending import MAX_PENDING, Pending, describe
 from cove.share.watching.source import Seen, Tell
@@ -377,3 +379,17 @@ def test_a_message_that_cannot_be_sent_does_not_end_the_telling(tmp_path: Path) 
         assert (message.lost, message.changes) == (True, ())
 
     watching(tmp_path, scenario)
+
+
+def test_no_link_on_the_way_is_followed_where_names_are_all_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows: each directory on the way is looked at."""
+    (tmp_path / "share" / "d").mkdir(parents=True)
+    (tmp_path / "share" / "d" / "f").touch()
+    monkeypatch.setattr(below, "_BY_DESCRIPTOR", False)
+    share = tmp_path / "share"
+    assert below.lstat_below(share, share) and below.lstat_below(share, share / "d" / "f")
+    monkeypatch.setattr(below, "kind", lambda found: stat.S_IFLNK)
+    assert below.lstat_below(share, share / "d" / "f") is None
+    assert below.lstat_below(share, share / "d")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ if sys.platform != "win32":
 
 import _winapi
 
-from cove.share.ninep import nt, ntfs, windows
+from cove.share.ninep import nt, ntfs, stream, tree, windows
 from cove.share.ninep.wire import T
 from ninep_client import O_RDWR, O_TRUNC, O_WRONLY, REMOVEDIR, RefusedError, connected, text
 
@@ -81,6 +83,11 @@ def test_the_second_name_of_a_file_is_nobodys(root: Path) -> None:
         refused(2)(lambda: client.walk(short))
         assert client.read(client.open("real~1.txt")) == b"y"
         assert client.read(client.open("A LONG NAME.TEXT")) == b"x"  # any case does, as Windows has it
+        refused(17)(lambda: client.rename("real~1.txt", short))  # which would be another file's end
+        refused(17)(lambda: client.rename("d", short))
+        client.rename("real~1.txt", "real~2.txt")
+        assert client.names("") == {b"a long name.text", b"real~2.txt", b"d"}
+    assert (root / "a long name.text").read_bytes() == b"x"
 
 
 def reparse_point(monkeypatch: pytest.MonkeyPatch, number: int, tag: int, data: bytes = b"") -> None:
@@ -129,6 +136,71 @@ def test_a_directory_that_is_a_link_is_not_entered(root: Path, monkeypatch: pyte
         client.clunk(before)
     assert (root / "d" / "f").read_bytes() == b"fine"
     assert [path.name for path in root.iterdir()] == ["d"]
+
+
+def test_a_directory_that_is_held_is_not_entered_once_it_is_a_link(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is empty can become a junction, and stays the same file."""
+    (root / "d" / "f").unlink()
+    number = number_of(root / "d")
+    monkeypatch.setattr(tree, "FRESH_S", 0.0)
+    monkeypatch.setattr(stream, "REST_S", 60.0)
+    with connected(root) as client:
+        fid = client.walk("d")
+        client.mkdir("before", fid)
+        client.unlink("before", fid, REMOVEDIR)
+        client.mknod("x", 0o100644, fid)
+        client.unlink("x", fid)  # and now it is held
+        reparse_point(monkeypatch, number, ntfs.JUNCTION)
+        refused(40)(lambda: client.mknod("y", 0o100644, fid))
+    assert [*(root / "d").iterdir()] == []
+
+
+def test_a_windows_that_does_not_know_how_to_refuse_links_is_asked_without(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, asked = nt._create, []
+
+    def old(handle: object, access: object, place: Any, *rest: object) -> int:
+        asked.append(place._obj.attributes)
+        return int(create(handle, access, place, *rest)) if place._obj.attributes == 0x40 else 0xC000000D - (1 << 32)
+
+    monkeypatch.setattr(nt, "_attributes", 0x1040)
+    monkeypatch.setattr(nt, "_create", old)
+    handle = nt.open_root(root)
+    try:
+        for _ in range(2):
+            assert windows.look_at(handle, b"d").is_dir
+    finally:
+        nt.close(handle)
+    assert asked == [0x1040, 0x40, 0x40]
+
+
+def test_a_link_that_is_come_to_is_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nt, "_create", lambda *words: 0xC000050B - (1 << 32))
+    handle = nt.open_root(root)
+    try:
+        with pytest.raises(OSError) as error:
+            windows.look_at(handle, b"d")
+        assert error.value.errno == errno.ELOOP
+        monkeypatch.setattr(nt, "_create", lambda *words: 0xC0000056 - (1 << 32))
+        with pytest.raises(FileNotFoundError):
+            windows.look_at(handle, b"d")
+        with pytest.raises(OSError) as error:  # its name is not free yet
+            windows.make_directory(handle, b"d", 0o777)
+        assert error.value.errno == errno.EBUSY
+    finally:
+        nt.close(handle)
+
+
+def test_a_files_number_is_the_same_in_a_listing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = nt.ask
+
+    def asked(handle: int, what: int, size: int) -> bytes:
+        answer = ask(handle, what, size)
+        return answer if what != nt.ALL else answer[:64] + struct.pack("<Q", (1 << 64) - 2) + answer[72:]
+
+    monkeypatch.setattr(nt, "ask", asked)
+    assert number_of(root / "d") == (1 << 64) - 2  # as some file systems number theirs
 
 
 @pytest.mark.parametrize("tag", [ntfs.SYMLINK, ntfs.LX_SYMLINK, ntfs.LX_FIFO, ntfs.AF_UNIX, 0x80000013])
@@ -186,6 +258,44 @@ def test_a_directory_takes_the_place_of_an_empty_one(root: Path) -> None:
         assert client.names("") == {b"empty", b"other"}
 
 
+def test_what_was_to_make_room_is_there_again_when_it_was_in_vain(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell = nt.tell
+    monkeypatch.setattr(
+        nt,
+        "tell",
+        lambda handle, what, data: 0xC0000022 if what in (nt.RENAME, nt.RENAME_EX) else tell(handle, what, data),
+    )
+    with connected(root) as client:
+        client.mkdir("empty")
+        refused(13)(lambda: client.rename("d", "empty"))
+        assert client.names("") == {b"d", b"empty"}
+
+
+def test_a_read_only_file_is_removed_as_an_older_windows_does_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell, open_at, access = nt.tell, nt.open_at, {}
+
+    def opened(parent: int, name: str, wanted: int, **how: Any) -> int:
+        handle = open_at(parent, name, wanted, **how)
+        access[handle] = wanted
+        return handle
+
+    def old(handle: int, what: int, data: bytes) -> int:
+        if what == nt.BASIC and not access[handle] & nt.WRITE_ATTRIBUTES:  # at which Wine 8 does not look
+            return 0xC0000022
+        if what == nt.DISPOSITION_EX:
+            return 0xC0000003
+        if what == nt.DISPOSITION and struct.unpack_from("<I", nt.ask(handle, nt.TAG, 8))[0] & nt.READ_ONLY:
+            return 0xC0000121
+        return tell(handle, what, data)
+
+    monkeypatch.setattr(nt, "tell", old)
+    monkeypatch.setattr(nt, "open_at", opened)
+    with connected(root) as client:
+        client.clunk(client.create("locked", mode=0o444))
+        client.unlink("locked")
+        assert client.names("") == {b"d"}
+
+
 def test_no_offset_means_the_end(root: Path) -> None:
     with connected(root) as client:
         fid = client.open("d/f", O_RDWR)
@@ -193,6 +303,69 @@ def test_no_offset_means_the_end(root: Path) -> None:
             refused(22)(lambda offset=offset: client.write(fid, b"x", offset))
             refused(22)(lambda offset=offset: client.read(fid, offset))
         assert client.read(fid) == b"fine"
+
+
+def test_a_time_that_is_set_while_a_file_is_written_is_kept_until_the_next_write(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NTFS sets it to that of its close, unless it was given by the handle that wrote; Wine 8 knows nothing of either."""
+    tell, told = nt.tell, []
+
+    def telling(handle: int, what: int, data: bytes) -> int:
+        if what == nt.BASIC:
+            told.append((handle, struct.unpack_from("<qqq", data)[2]))
+        return tell(handle, what, data)
+
+    monkeypatch.setattr(nt, "tell", telling)
+    with connected(root) as client:
+        fid = client.open("d/f", O_RDWR)
+        client.write(fid, b"x")
+        client.setattr(fid, 0x20 | 0x100, mtime=10**9)
+        assert client.getattr(fid)["mtime"] == 10**9
+        client.write(fid, b"y")
+        client.write(fid, b"z")
+        client.clunk(fid)
+    given = (10**9 + 11644473600) * 10**7
+    assert told == [(told[0][0], given), (told[0][0], -2)]
+    assert (root / "d" / "f").stat().st_mtime > 10**9
+
+
+def test_what_is_open_for_writing_is_changed_by_what_is_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have no name any more."""
+    with connected(root) as client:
+        fid = client.open("d/f", O_RDWR)
+        open_at = nt.open_at
+
+        def gone(parent: int, name: str, *words: Any, **how: Any) -> int:
+            if not name:
+                raise FileNotFoundError(errno.ENOENT, "gone")
+            return open_at(parent, name, *words, **how)
+
+        monkeypatch.setattr(nt, "open_at", gone)
+        client.setattr(fid, 1, mode=0o400)
+        client.setattr(fid, 0x20 | 0x100, mtime=10**9)
+        found = client.getattr(fid)
+        assert (found["mode"], found["mtime"]) == (0o100555, 10**9)
+
+
+def test_what_is_far_beyond_a_files_end_is_not_filled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sparse: list[int] = []
+    monkeypatch.setattr(nt, "make_sparse", sparse.append)
+    with connected(root) as client:
+        fid = client.open("d/f", O_RDWR)
+        for place in (0, 1 << 20, (2 << 20) + 1):
+            client.write(fid, b"x", place)
+        assert sparse == []
+        client.write(fid, b"x", 4 << 20)
+        assert len(sparse) == 1
+        client.setattr(fid, 8, size=8 << 20)
+        assert len(sparse) == 2
+        assert client.read(fid, 4 << 20, 4) == b"x\0\0\0"
+    monkeypatch.undo()
+    with connected(root) as client:  # where there are none, it is filled after all
+        fid = client.open("d/f", O_RDWR)
+        client.write(fid, b"x", 16 << 20)
+        assert client.getattr(fid)["size"] == (16 << 20) + 1
 
 
 def test_links_need_a_file_system_that_has_them(root: Path) -> None:

@@ -151,6 +151,12 @@ class TlsChannels(Channels):
         return tls.connect(port, self._keys, timeout_s)
 
     async def open_stream(self, client: QMPClient, execute: Execute, tag: str, serve: Serve) -> None:
+        # Somebody else of this computer may connect first, whom QEMU hears alone for as long as they say nothing; not twice in a row.
+        if not await self._open_stream(execute, tag, serve) and not await self._open_stream(execute, tag, serve):
+            raise DriverError("the server of a folder does not connect to QEMU")
+
+    async def _open_stream(self, execute: Execute, tag: str, serve: Serve) -> bool:
+        """At a port of its own. Whether the process has connected; one that has not is ended."""
         address = {"type": "inet", "data": {"host": "127.0.0.1", "port": "0", "ipv4": True, "ipv6": False}}
         await chardevs.add(execute, tag, {"addr": address, "server": True, "wait": False, "tls-creds": "channels"})
         if (listens := _LISTENS.match(await chardevs.state(execute, tag))) is None:
@@ -159,8 +165,11 @@ class TlsChannels(Channels):
         deadline = time.monotonic() + CONNECTED_S
         while (await chardevs.state(execute, tag)).startswith("disconnected:"):  # no event tells
             if process.poll() is not None or time.monotonic() > deadline:
-                raise DriverError("the server of a folder does not connect to QEMU")
+                process.kill()
+                await asyncio.to_thread(process.wait)
+                return False
             await asyncio.sleep(CONNECTED_YET_S)
+        return True
 
 
 def of(paths: MachinePaths) -> Channels:

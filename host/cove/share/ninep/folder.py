@@ -114,7 +114,8 @@ class Folder:
         host.make_hard_link(source, node.name, target, name)
 
     def rename(self, parent: Node, name: bytes, to: Node, new: bytes) -> None:
-        self._make_way()
+        if host.HOLDS_BACK and self.look_below(parent, name).is_dir:
+            self.tree.let_go()  # of those in it, and of an empty one that makes room
         source, target = self.tree.directory(parent), self.tree.directory(to)
         host.rename(source, name, target, new)
         self.tree.moved(parent, name, to, new)
@@ -124,7 +125,8 @@ class Folder:
         self.tree.removed(parent, name)
 
     def remove_directory(self, parent: Node, name: bytes) -> None:
-        self._make_way()
+        if host.HOLDS_BACK:
+            self.tree.let_go()  # its name is not free as long as it is held
         host.remove_directory(self.tree.directory(parent), name)
         self.tree.removed(parent, name)
 
@@ -144,11 +146,8 @@ class Folder:
         if descriptor >= 0:
             host.truncate(descriptor, size)
             return
-        writable = self.open(node, wire.O_WRONLY)
-        try:
+        with host.opened(self.open(node, wire.O_WRONLY)) as writable:
             host.truncate(writable, size)
-        finally:
-            host.close(writable)
 
     def set_times(self, node: Node, atime_ns: int | None, mtime_ns: int | None, descriptor: int = -1) -> None:
         """Nanoseconds; None leaves a time as it is, -1 is now."""
@@ -180,11 +179,6 @@ class Folder:
         host.remove_xattr(*self._place(node), name)
 
     # Descriptors.
-
-    def _make_way(self) -> None:
-        """Hold nothing open in a directory that is to be moved or removed."""
-        if host.HOLDS_BACK:
-            self.tree.let_go()
 
     def _parent(self, node: Node) -> int:
         if node.parent is None:

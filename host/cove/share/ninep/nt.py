@@ -24,11 +24,23 @@ _ALERTLESS, _NOT_THROUGH_LINKS = 0x20, 0x200000
 """FILE_SYNCHRONOUS_IO_NONALERT, FILE_OPEN_REPARSE_POINT."""
 _SHARED = 7
 """Others may read, write, and remove or rename it meanwhile."""
-_ANY_CASE = 0x40
+_ANY_CASE, _NO_REPARSE = 0x40, 0x1000
+"""OBJ_CASE_INSENSITIVE, OBJ_DONT_REPARSE."""
 READ_ONLY, NORMAL, IS_DIRECTORY, IS_REPARSE = 0x1, 0x80, 0x10, 0x400
 """Attributes."""
 
-BASIC, RENAME, LINK, DISPOSITION, END, ALL, TAG, DISPOSITION_EX, RENAME_EX = 4, 10, 11, 13, 20, 18, 35, 64, 65
+BASIC, STANDARD, RENAME, LINK, DISPOSITION, END, ALL, TAG, DISPOSITION_EX, RENAME_EX = (
+    4,
+    5,
+    10,
+    11,
+    13,
+    20,
+    18,
+    35,
+    64,
+    65,
+)
 """Classes of information on a file."""
 _ID_FULL_DIRECTORY = 38
 _FULL_SIZE = 7
@@ -36,10 +48,11 @@ _LISTED = 1 << 16
 _BACKUP_SEMANTICS = 0x02000000
 """A directory is opened."""
 MAX_SIZE = (1 << 63) - 1
-_GET_REPARSE, _SET_REPARSE = 0x900A8, 0x900A4
+_GET_REPARSE, _SET_REPARSE, _SET_SPARSE = 0x900A8, 0x900A4, 0x900C4
 
 NOT_THERE_YET = frozenset({0xC0000002, 0xC0000003, 0xC000000D, 0xC00000BB, 0xC0000010})
 """Statuses by which a file system, or an older Windows, says that it does not know what it is asked for."""
+_INVALID_PARAMETER, _DELETE_PENDING = 0xC000000D, 0xC0000056
 _NO_MORE_FILES, _NO_SUCH_FILE, _END_OF_FILE = 0x80000006, 0xC000000F, 0xC0000011
 _ERRORS = {
     0xC0000002: errno.EOPNOTSUPP, 0xC0000003: errno.EOPNOTSUPP, 0xC000000D: errno.EINVAL, 0xC000000F: errno.ENOENT,
@@ -50,10 +63,13 @@ _ERRORS = {
     0xC00000D4: errno.EXDEV, 0xC0000101: errno.ENOTEMPTY, 0xC0000103: errno.ENOTDIR, 0xC0000106: errno.ENAMETOOLONG,
     0xC000011F: errno.EMFILE, 0xC0000121: errno.EACCES, 0xC0000188: errno.EBUSY, 0xC0000265: errno.EMLINK,
     0xC0000275: errno.EINVAL, 0xC0000904: errno.EFBIG, 0xC0000024: errno.ENOTDIR, 0xC0000010: errno.EOPNOTSUPP,
-    0xC0000123: errno.ENOENT, 0xC000050B: errno.ELOOP,
+    0xC0000123: errno.ENOENT, 0xC000050B: errno.ELOOP, 0xC0000279: errno.ELOOP, 0xC0000061: errno.EPERM,
+    0xC00000B5: errno.ETIMEDOUT, 0xC0000243: errno.EBUSY, 0xC0000906: errno.EACCES,
 }  # fmt: skip
 
 
+_attributes = _ANY_CASE | _NO_REPARSE
+"""Of names. Where the second is not known (an older Windows) it is done without from then on, as Rust's library does."""
 _nt = ctypes.WinDLL("ntdll")
 _NT_STATUS = 0xFFFFFFFF
 
@@ -133,12 +149,24 @@ def open_at(
     """An entry of a directory, no link followed; for no name, what is open already once more."""
     raw = name.encode("utf-16-le", "surrogatepass")
     text = _Text(len(raw), len(raw), raw)
-    place = _Object(ctypes.sizeof(_Object), parent, ctypes.pointer(text), _ANY_CASE, None, None)
     handle, done = ctypes.c_void_p(), _Done()
-    status = _create(
-        ctypes.byref(handle), access | READ_ATTRIBUTES | SYNCHRONIZE, ctypes.byref(place), ctypes.byref(done), None, attributes,
-        shared, what, options | _ALERTLESS | _NOT_THROUGH_LINKS, None, 0,
-    )  # fmt: skip
+
+    def create(how: int) -> int:
+        place = _Object(ctypes.sizeof(_Object), parent, ctypes.pointer(text), how, None, None)
+        status = _create(
+            ctypes.byref(handle), access | READ_ATTRIBUTES | SYNCHRONIZE, ctypes.byref(place), ctypes.byref(done), None,
+            attributes, shared, what, options | _ALERTLESS | _NOT_THROUGH_LINKS, None, 0,
+        )  # fmt: skip
+        return int(status) & _NT_STATUS
+
+    global _attributes
+    status = create(_attributes)
+    if status == _INVALID_PARAMETER and _attributes != _ANY_CASE:
+        status = create(_ANY_CASE)
+        if status != _INVALID_PARAMETER:
+            _attributes = _ANY_CASE
+    if status == _DELETE_PENDING and what == CREATE:  # there is one, until nobody has it open any more
+        raise OSError(errno.EBUSY, "being removed")
     _check(status)
     assert handle.value is not None
     return handle.value
@@ -239,6 +267,12 @@ def reparse_data(handle: int) -> bytes:
     buffer, done = ctypes.create_string_buffer(ntfs.MAX_DATA), _Done()
     _check(_control(handle, None, None, None, ctypes.byref(done), _GET_REPARSE, None, 0, buffer, ntfs.MAX_DATA))
     return ctypes.string_at(buffer, done.information)
+
+
+def make_sparse(handle: int) -> None:
+    """What nobody has written is not written by the system. Raises `OSError` where there are no such files."""
+    done = _Done()
+    _check(_control(handle, None, None, None, ctypes.byref(done), _SET_SPARSE, None, 0, None, 0))
 
 
 def make_reparse(handle: int, data: bytes) -> None:

@@ -11,12 +11,11 @@ import stat
 import struct
 
 from cove.share.ninep import wire
+from cove.share.watching.below import SURROGATE
 
 SYMLINK, JUNCTION = 0xA000000C, 0xA0000003
 LX_SYMLINK, LX_FIFO, AF_UNIX = 0xA000001D, 0x80000024, 0x80000023
 """As WSL makes links, pipes and sockets. Programs of Windows follow no such link."""
-_SURROGATE = 0x20000000
-"""Of a tag: it stands for something with another name."""
 _CLOUD, _CLOUD_KINDS = 0x9000001A, 0xF000
 """A file that OneDrive and its like keep, in so many kinds; it is read as any other."""
 MAX_DATA = 16384
@@ -24,15 +23,18 @@ _LX_VERSION = 2
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]|[. ]\Z')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\.|\Z)", re.IGNORECASE)
-_MAY_BE_SHORT = re.compile(r"(?=.{3,12}\Z)[^.~]{1,7}~[^.]{1,6}(?:\.[^.]{0,3})?", re.DOTALL)
+_MAY_BE_SHORT = re.compile(r"(?=.{3,12}\Z)[^.]{1,7}~[^.]{1,6}(?:\.[^.]{0,3})?", re.DOTALL)
 
 
 def text(name: bytes) -> str:
     """A name as Windows has it. Raises `ValueError` for what is none there, or would be another's: what has to do with streams, devices
     or paths, and what its programs could not open."""
     found = name.decode("utf-8", "surrogatepass")
-    if _FORBIDDEN.search(found) or _DEVICE.match(found) or len(found.encode("utf-16-le", "surrogatepass")) > 510:
+    units = found.encode("utf-16-le", "surrogatepass")
+    if _FORBIDDEN.search(found) or _DEVICE.match(found) or len(units) > 510:
         raise ValueError("no name of Windows")
+    if units.decode("utf-16-le", "surrogatepass") != found:
+        raise ValueError("two halves of a letter, which would be a second name of the file that has it")
     return found
 
 
@@ -52,7 +54,7 @@ def may_be_short(name: str) -> bool:
 
 def kind(tag: int, *, directory: bool) -> int:
     """What a reparse point is (`stat.S_IFMT`)."""
-    if tag & _SURROGATE:
+    if tag & SURROGATE:
         return stat.S_IFLNK
     if tag == LX_FIFO:
         return stat.S_IFIFO

@@ -20,6 +20,8 @@ __all__ = ["close", "look_at", "look_fd", "read", "set_times", "truncate", "writ
 
 HOLDS_BACK = False
 """Whether a directory that is held open keeps others from doing what they want with it."""
+TIMES_AT_CLOSE = False
+"""Whether a file's times are what they are to be only once what was written to is closed."""
 _SAFE = (
     getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
@@ -133,6 +135,11 @@ def write(descriptor: int, data: memoryview, offset: int) -> int:
     return os.pwrite(descriptor, data, offset)
 
 
+def fills(descriptor: int, offset: int) -> bool:
+    """Whether a write there may take long, for the system writes all that is before it."""
+    return False
+
+
 def sync(descriptor: int, *, only_data: bool) -> None:
     if only_data and sys.platform == "linux":
         os.fdatasync(descriptor)
@@ -198,7 +205,7 @@ def chmod_at(parent: int, name: bytes, mode: int) -> None:
         os.chmod(name, mode, dir_fd=parent, follow_symlinks=False)
         return
     # chmod(2) follows links; what is open is what was looked at
-    with _opened(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)) as handle:
+    with opened(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)) as handle:
         if stat.S_ISLNK(look_fd(handle).mode):
             raise OSError(errno.EOPNOTSUPP, "links have no mode")
         Path(os.fsdecode(_through(handle))).chmod(mode)
@@ -254,7 +261,8 @@ def _place(parent: int, name: bytes) -> bytes:
 
 
 @contextmanager
-def _opened(descriptor: int) -> Iterator[int]:
+def opened(descriptor: int) -> Iterator[int]:
+    """It is closed at the end of the block."""
     try:
         yield descriptor
     finally:

@@ -121,18 +121,30 @@ class Session:
 
     def _forget(self, number: int) -> None:
         fid = self.fids.pop(number)
-        if fid.wrote:
-            self._notices.tell("written", fid.node)
-        if fid.descriptor >= 0:
-            self._open -= 1
-            if fid.writable and self._versions.end(fid.file, _left(fid.descriptor), wrote=fid.wrote):
-                self._notices.tell("missed", fid.node)
         if fid.listing is not None:
             self._listed -= len(fid.listing.entries)
         if fid.xattr is not None:
             self._xattrs -= fid.xattr.size
+        was_open = fid.descriptor >= 0
+        if host.TIMES_AT_CLOSE:
+            fid.close()
+        if fid.wrote:
+            self._notices.tell("written", fid.node)
+        if was_open:
+            self._open -= 1
+            if fid.writable and self._versions.end(fid.file, self._left(fid), wrote=fid.wrote):
+                self._notices.tell("missed", fid.node)
         fid.close()
         self._tree.release(fid.node)
+
+    def _left(self, fid: Fid) -> Look | None:
+        """As the guest leaves a file."""
+        with contextlib.suppress(OSError):
+            if (descriptor := fid.descriptor) >= 0:
+                return host.look_fd(descriptor)
+            found = self._folder.look(fid.node)
+            return found if self._folder.number(found) == fid.file else None
+        return None
 
     def _attach(self, body: memoryview) -> bytes:
         number, _ = struct.unpack_from("<II", body)
@@ -463,7 +475,7 @@ class Session:
             fid.told = self._notices.listeners
             self._notices.tell("write", fid.node)
         fid.wrote = True
-        if count < SLOW_BYTES:
+        if count < SLOW_BYTES and not host.fills(descriptor, offset):
             return wire.U32.pack(host.write(descriptor, data, offset))
         fid.start()
         return Later(fid, lambda: wire.U32.pack(host.write(descriptor, data, offset)))
@@ -644,12 +656,6 @@ _NO_IOUNIT = wire.U32.pack(0)
 def _contents(look: Look) -> tuple[int, ...]:
     """What changes with them."""
     return look.size, look.mtime, look.mtime_ns
-
-
-def _left(descriptor: int) -> Look | None:
-    with contextlib.suppress(OSError):
-        return host.look_fd(descriptor)
-    return None
 
 
 def _counted(data: bytes) -> tuple[bytes, bytes]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FRESH_S = 0.01
 """For how long a directory's descriptor is taken to be still what its path leads to."""
+HELD_S = 0.2
+"""For how long, and once more, a directory that nobody asks for is held where that keeps others back."""
 MAX_DESCRIPTORS = 512
 MAX_DEPTH = 1024
 
@@ -82,13 +84,22 @@ class Tree:
         self.root.found = host.look_fd(root)
         self._held: dict[Node, None] = {}
         self._unused: list[int] = []
+        self._swept = 0.0
 
     def settle(self) -> None:
         """To be called between requests: none holds a descriptor, so that those no longer of use are closed."""
         while len(self._held) > MAX_DESCRIPTORS:
             self._drop_descriptor(next(iter(self._held)))
+        if host.HOLDS_BACK:
+            self._sweep(time.monotonic())
         while self._unused:
             host.close(self._unused.pop())
+
+    def _sweep(self, now: float) -> None:
+        if now - self._swept >= HELD_S:
+            self._swept = now
+            for node in [each for each in self._held if now - each.checked >= HELD_S]:
+                self._drop_descriptor(node)
 
     def let_go(self) -> None:
         """Close all directories that are open, but the root; they are opened again when they are asked for."""
@@ -214,7 +225,10 @@ class Tree:
 
     def _refreshed(self, node: Node, parent: int, now: float) -> int:
         if node.descriptor >= 0 and node.found is not None:
-            if host.look_at(parent, node.name).same_file(node.found):
+            found = host.look_at(parent, node.name)
+            if found.is_dir and found.same_file(
+                node.found
+            ):  # Windows makes a link of a directory that stays the same file
                 node.checked = now
                 return node.descriptor
             self._drop_descriptor(node)

@@ -23,6 +23,7 @@ assert sys.platform == "win32"
 
 HOLDS_BACK = True
 """Windows renames no directory in which something is open."""
+TIMES_AT_CLOSE = True
 _DIRECTORY_MODE, _FILE_MODE, _READ_ONLY_MODE = stat.S_IFDIR | 0o777, stat.S_IFREG | 0o777, stat.S_IFREG | 0o555
 _WRITABLE = 0o222
 _ACCESS = {
@@ -30,10 +31,12 @@ _ACCESS = {
     wire.O_WRONLY: nt.WRITE_DATA | nt.APPEND_DATA | nt.WRITE_ATTRIBUTES,
     wire.O_RDWR: nt.READ_DATA | nt.WRITE_DATA | nt.APPEND_DATA | nt.WRITE_ATTRIBUTES,
 }
-_ALL = struct.Struct("<qqqqI4xqqIBB2xq")
+_ALL = struct.Struct("<qqqqI4xqqIBB2xQ")
 """FILE_ALL_INFORMATION up to the file's number."""
 _ALL_SIZE = 1024
 _BASIC = struct.Struct("<qqqqI4x")
+_STANDARD = struct.Struct("<8xq")
+"""Of FILE_STANDARD_INFORMATION the size."""
 _EPOCH_S = 11644473600
 """From 1601 to 1970."""
 _UNITS = 10**7
@@ -42,11 +45,20 @@ _BLOCK = 4096
 _REPLACE, _DELETE, _POSIX = 1, 1, 2
 _DELETE_READ_ONLY, _REPLACE_READ_ONLY = 0x10, 0x40
 _MANY_FILES = 1 << 14
+_FAR = 1 << 20
+"""Beyond a file's end, what is between is not to be filled with zeros."""
+_KEEP, _AS_WRITTEN = 0, -2
+"""Of times."""
 
 open_root = nt.open_root
-close = nt.close
 read = nt.read
-write = nt.write
+_timed: set[int] = set()
+"""Handles by which a time was set: what is written by one sets it no more, until it is asked to."""
+
+
+def close(descriptor: int) -> None:
+    _timed.discard(descriptor)
+    nt.close(descriptor)
 
 
 # What is there.
@@ -58,8 +70,8 @@ def _known(directory: int, name: bytes) -> str:
         found = ntfs.text(name)
     except ValueError:
         raise FileNotFoundError(errno.ENOENT, "no name of Windows") from None
-    if ntfs.may_be_short(found):
-        _refuse_short(directory, found)
+    if _is_second(directory, found):
+        raise FileNotFoundError(errno.ENOENT, "a short name")
     return found
 
 
@@ -71,17 +83,18 @@ def _new(name: bytes) -> str:
         raise OSError(errno.EINVAL, "no name of Windows") from None
 
 
-def _refuse_short(directory: int, name: str) -> None:
-    """Raises `FileNotFoundError` for a second name, that Windows gave to a file."""
-    with _opened(nt.open_at(directory, "", nt.LIST)) as handle:
-        for found, *_ in nt.entries(handle, name):
-            if found.casefold() == name.casefold():
-                return
-    raise FileNotFoundError(errno.ENOENT, "a short name")
+def _is_second(directory: int, name: str) -> bool:
+    """Whether it is only the second name, that Windows gave to a file."""
+    if not ntfs.may_be_short(name):
+        return False
+    with opened(nt.open_at(directory, "", nt.LIST)) as handle:
+        found = [each.casefold() for each, *_ in nt.entries(handle, name)]
+    return bool(found) and name.casefold() not in found
 
 
 @contextmanager
-def _opened(handle: int) -> Iterator[int]:
+def opened(handle: int) -> Iterator[int]:
+    """It is closed at the end of the block."""
     try:
         yield handle
     finally:
@@ -129,7 +142,7 @@ def _time(units: int) -> tuple[int, int]:
 
 
 def look_at(parent: int, name: bytes) -> Look:
-    with _opened(nt.open_at(parent, _known(parent, name), 0)) as handle:
+    with opened(nt.open_at(parent, _known(parent, name), 0)) as handle:
         return look_fd(handle)
 
 
@@ -211,6 +224,29 @@ def reopen(descriptor: int, access: int) -> int:
     return nt.open_at(descriptor, "", _ACCESS[access], options=nt.NO_DIRECTORY)
 
 
+def write(descriptor: int, data: memoryview, offset: int) -> int:
+    _write_times_again(descriptor)
+    if fills(descriptor, offset):
+        _make_sparse(descriptor)
+    return nt.write(descriptor, data, offset)
+
+
+def fills(descriptor: int, offset: int) -> bool:
+    """Whether a write there may take long, for the system writes all that is before it."""
+    return offset > _FAR and offset - _STANDARD.unpack_from(nt.ask(descriptor, nt.STANDARD, 24))[0] > _FAR
+
+
+def _make_sparse(handle: int) -> None:
+    with suppress(OSError):  # there the system fills it, in its time
+        nt.make_sparse(handle)
+
+
+def _write_times_again(handle: int) -> None:
+    if handle in _timed:
+        _timed.discard(handle)
+        nt.tell(handle, nt.BASIC, _BASIC.pack(_KEEP, _KEEP, _AS_WRITTEN, _KEEP, 0))  # not known by old ones
+
+
 def truncate(descriptor: int, size: int) -> None:
     _truncate(descriptor, size)
 
@@ -218,6 +254,9 @@ def truncate(descriptor: int, size: int) -> None:
 def _truncate(handle: int, size: int) -> None:
     if size > nt.MAX_SIZE:
         raise OSError(errno.EINVAL, "beyond all files")
+    _write_times_again(handle)
+    if fills(handle, size):
+        _make_sparse(handle)
     nt.told(handle, nt.END, struct.pack("<q", size))
 
 
@@ -248,7 +287,7 @@ def make_special(parent: int, name: bytes, kind: int, mode: int) -> None:
 def _make_reparse(parent: int, name: bytes, data: bytes) -> None:
     """Nobody else can open it before it is what it is to be."""
     access = nt.WRITE_DATA | nt.WRITE_ATTRIBUTES | nt.DELETE
-    with _opened(nt.open_at(parent, _new(name), access, what=nt.CREATE, options=nt.NO_DIRECTORY, shared=0)) as handle:
+    with opened(nt.open_at(parent, _new(name), access, what=nt.CREATE, options=nt.NO_DIRECTORY, shared=0)) as handle:
         try:
             nt.make_reparse(handle, data)
         except OSError as error:
@@ -259,19 +298,21 @@ def _make_reparse(parent: int, name: bytes, data: bytes) -> None:
 
 
 def read_link(parent: int, name: bytes) -> bytes:
-    with _opened(nt.open_at(parent, _known(parent, name), 0)) as handle:
+    with opened(nt.open_at(parent, _known(parent, name), 0)) as handle:
         return ntfs.target(nt.reparse_data(handle))
 
 
 def make_hard_link(parent: int, name: bytes, to: int, new: bytes) -> None:
     given = _new(new)
-    with _opened(nt.open_at(parent, _known(parent, name), nt.WRITE_ATTRIBUTES, options=nt.NO_DIRECTORY)) as handle:
+    with opened(nt.open_at(parent, _known(parent, name), nt.WRITE_ATTRIBUTES, options=nt.NO_DIRECTORY)) as handle:
         nt.told(handle, nt.LINK, nt.named(to, given, 0))
 
 
 def rename(parent: int, name: bytes, to: int, new: bytes) -> None:
     given = _new(new)
-    with _opened(nt.open_at(parent, _known(parent, name), nt.DELETE)) as handle:
+    if _is_second(to, given):  # in whose place nothing is put: it is another file
+        raise FileExistsError(errno.EEXIST, "a short name")
+    with opened(nt.open_at(parent, _known(parent, name), nt.DELETE)) as handle:
         flags = _REPLACE | _POSIX | _REPLACE_READ_ONLY
         status = nt.tell(handle, nt.RENAME_EX, nt.named(to, given, flags))
         if status in nt.NOT_THERE_YET:
@@ -281,22 +322,32 @@ def rename(parent: int, name: bytes, to: int, new: bytes) -> None:
             with suppress(OSError):
                 remove_directory(to, new)
                 status = nt.tell(handle, nt.RENAME, nt.named(to, given, 0))
+                if status:
+                    make_directory(to, new, _DIRECTORY_MODE)
         if status:
             raise nt.failure(status)
 
 
 def unlink(parent: int, name: bytes) -> None:
-    with _opened(nt.open_at(parent, _known(parent, name), nt.DELETE)) as handle:
+    with opened(_open_to_remove(parent, name)) as handle:
         if look_fd(handle).is_dir:
             raise IsADirectoryError(errno.EISDIR, "a directory")
         _remove(handle)
 
 
 def remove_directory(parent: int, name: bytes) -> None:
-    with _opened(nt.open_at(parent, _known(parent, name), nt.DELETE, options=nt.DIRECTORY)) as handle:
+    with opened(_open_to_remove(parent, name, nt.DIRECTORY)) as handle:
         if not look_fd(handle).is_dir:
             raise NotADirectoryError(errno.ENOTDIR, "a link")
         _remove(handle)
+
+
+def _open_to_remove(parent: int, name: bytes, options: int = 0) -> int:
+    known = _known(parent, name)
+    try:
+        return nt.open_at(parent, known, nt.DELETE | nt.WRITE_ATTRIBUTES, options=options)
+    except PermissionError:  # who may change the directory may remove what they may not change
+        return nt.open_at(parent, known, nt.DELETE, options=options)
 
 
 def _remove(handle: int) -> None:
@@ -314,41 +365,50 @@ def _remove(handle: int) -> None:
 
 
 def chmod(descriptor: int, mode: int) -> None:
-    _chmod(descriptor, "", mode)
+    try:
+        _chmod(descriptor, mode)  # what has no name any more is not opened again
+    except PermissionError:  # open for reading
+        with opened(nt.open_at(descriptor, "", nt.WRITE_ATTRIBUTES)) as handle:
+            _chmod(handle, mode)
 
 
 def chmod_at(parent: int, name: bytes, mode: int) -> None:
-    _chmod(parent, _known(parent, name), mode)
+    with opened(nt.open_at(parent, _known(parent, name), nt.WRITE_ATTRIBUTES)) as handle:
+        _chmod(handle, mode)
 
 
-def _chmod(parent: int, name: str, mode: int) -> None:
-    with _opened(nt.open_at(parent, name, nt.WRITE_ATTRIBUTES)) as handle:
-        kind = _kind(*_attributes(handle))
-        if kind == stat.S_IFLNK:
-            raise OSError(errno.EOPNOTSUPP, "links have no mode")
-        if kind == stat.S_IFREG:  # of a directory the attribute says something else
-            _set_read_only(handle, read_only=not mode & _WRITABLE)
+def _chmod(handle: int, mode: int) -> None:
+    kind = _kind(*_attributes(handle))
+    if kind == stat.S_IFLNK:
+        raise OSError(errno.EOPNOTSUPP, "links have no mode")
+    if kind == stat.S_IFREG:  # of a directory the attribute says something else
+        _set_read_only(handle, read_only=not mode & _WRITABLE)
 
 
 def _set_read_only(handle: int, *, read_only: bool) -> None:
     attributes, _ = _attributes(handle)
     wanted = attributes | nt.READ_ONLY if read_only else attributes & ~nt.READ_ONLY
     if wanted != attributes:
-        nt.told(handle, nt.BASIC, _BASIC.pack(0, 0, 0, 0, wanted or nt.NORMAL))
+        nt.told(handle, nt.BASIC, _BASIC.pack(_KEEP, _KEEP, _KEEP, _KEEP, wanted or nt.NORMAL))
 
 
 def set_times(descriptor: int, atime_ns: int, mtime_ns: int) -> None:
-    # By a handle of its own: what is written later by this one is to set the time again.
-    _set_times(descriptor, "", atime_ns, mtime_ns)
+    try:
+        # By that handle, whose close would set the time of what was written by it.
+        _set_times(descriptor, atime_ns, mtime_ns)
+        _timed.add(descriptor)
+    except PermissionError:  # open for reading
+        with opened(nt.open_at(descriptor, "", nt.WRITE_ATTRIBUTES)) as handle:
+            _set_times(handle, atime_ns, mtime_ns)
 
 
 def set_times_at(parent: int, name: bytes, atime_ns: int, mtime_ns: int) -> None:
-    _set_times(parent, _known(parent, name), atime_ns, mtime_ns)
+    with opened(nt.open_at(parent, _known(parent, name), nt.WRITE_ATTRIBUTES)) as handle:
+        _set_times(handle, atime_ns, mtime_ns)
 
 
-def _set_times(parent: int, name: str, atime_ns: int, mtime_ns: int) -> None:
-    with _opened(nt.open_at(parent, name, nt.WRITE_ATTRIBUTES)) as handle:
-        nt.told(handle, nt.BASIC, _BASIC.pack(0, _units(atime_ns), _units(mtime_ns), 0, 0))
+def _set_times(handle: int, atime_ns: int, mtime_ns: int) -> None:
+    nt.told(handle, nt.BASIC, _BASIC.pack(_KEEP, _units(atime_ns), _units(mtime_ns), _KEEP, 0))
 
 
 def _units(ns: int) -> int:

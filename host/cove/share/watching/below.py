@@ -9,8 +9,9 @@ from pathlib import Path
 OPEN = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 """A directory that is no link."""
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd
-"""Not on Windows, where the links that containers make are followed by no program (`cove.share.ninep.windows`)."""
-_SURROGATE = 0x20000000
+"""Not on Windows, where the links that containers make are followed by no program of its own (`cove.share.ninep.windows`), and each
+directory on the way is looked at."""
+SURROGATE = 0x20000000
 """Windows' mark of what stands for something with another name, of which Python takes one kind alone for a link."""
 
 
@@ -29,6 +30,12 @@ def open_below(within: Path, folder: Path) -> int:
 def lstat_below(within: Path, path: Path) -> os.stat_result | None:
     """Of a file that is reached as by `open_below`; None when there is none."""
     try:
+        if not _BY_DESCRIPTOR:
+            place = within
+            for name in path.parent.relative_to(within).parts if path != within else ():
+                place /= name
+                if not stat.S_ISDIR(kind(place.lstat())):
+                    return None
         if not _BY_DESCRIPTOR or path == within:
             return path.lstat()
         fd = open_below(within, path.parent)
@@ -42,4 +49,4 @@ def lstat_below(within: Path, path: Path) -> os.stat_result | None:
 
 def kind(found: os.stat_result) -> int:
     """What a file is (`stat.S_IFMT`)."""
-    return stat.S_IFLNK if getattr(found, "st_reparse_tag", 0) & _SURROGATE else stat.S_IFMT(found.st_mode)
+    return stat.S_IFLNK if getattr(found, "st_reparse_tag", 0) & SURROGATE else stat.S_IFMT(found.st_mode)

@@ -15,7 +15,7 @@ import stat
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ctypes import wintypes
 from pathlib import Path
 
@@ -35,6 +35,9 @@ _WHAT = 0x1 | 0x2 | 0x4 | 0x8 | 0x10
 """Names of files and of directories, attributes, sizes, times of writing."""
 _ADDED, _REMOVED, _MODIFIED, _OLD_NAME, _NEW_NAME = 1, 2, 3, 4, 5
 _BEGUN_S = 10.0
+_MAX_PATH = 1 << 15
+_KERNELS_NAME = 0x2
+"""VOLUME_NAME_NT: what each file has, on whatever drive."""
 
 Event = tuple[int, str]
 """What the system did to a name, which is a path below the folder, with slashes."""
@@ -55,8 +58,6 @@ class Notifications:
         self._lock = threading.Lock()
 
     def watch(self, within: Path, folder: Path, *, deep: bool = True) -> None:
-        if folder.resolve() != within.resolve() / folder.relative_to(within):
-            raise NotADirectoryError(f"{folder} leads out of {within}, or through a link")
         made = _Watch(self._tell, within, folder, deep=deep)
         with self._lock:
             before, self._watches[folder] = self._watches.pop(folder, None), made
@@ -77,6 +78,12 @@ class Notifications:
             self.unwatch(folder)
 
 
+def _open(folder: Path) -> int:
+    return _winapi.CreateFile(
+        str(folder), _LIST_DIRECTORY, _SHARED, 0, _winapi.OPEN_EXISTING, _BACKUP_SEMANTICS | _OVERLAPPED, 0
+    )
+
+
 class _Watch:
     """One folder. Raises `OSError` when it cannot be watched."""
 
@@ -87,9 +94,10 @@ class _Watch:
         self._deep = deep
         self._kernel = ctypes.WinDLL("kernel32", use_last_error=True)
         self._directories = Directories()
-        self._handle = _winapi.CreateFile(
-            str(folder), _LIST_DIRECTORY, _SHARED, 0, _winapi.OPEN_EXISTING, _BACKUP_SEMANTICS | _OVERLAPPED, 0
-        )
+        self._handle = self._opened(within, folder)
+        self._open = True
+        self._lock = threading.Lock()
+        """Of `_open`: the number of a handle that is closed may be another file's."""
         self._closing = False
         self._begun = threading.Event()
         self._failure: OSError | None = None
@@ -101,9 +109,30 @@ class _Watch:
         if deep:
             self._directories.find(folder)
 
+    def _opened(self, within: Path, folder: Path) -> int:
+        """What is open is where it was meant to be, whatever a link on the way led to."""
+        handle, root = _open(folder), _open(within)
+        try:
+            if self._place(handle) != self._place(root) / folder.relative_to(within):
+                raise NotADirectoryError(f"{folder} leads out of {within}, or through a link")
+        except BaseException:
+            _winapi.CloseHandle(handle)
+            raise
+        finally:
+            _winapi.CloseHandle(root)
+        return handle
+
+    def _place(self, handle: int) -> Path:
+        text = ctypes.create_unicode_buffer(_MAX_PATH)
+        if not self._kernel.GetFinalPathNameByHandleW(wintypes.HANDLE(handle), text, _MAX_PATH, _KERNELS_NAME):
+            raise ctypes.WinError(ctypes.get_last_error())
+        return Path(text.value)
+
     def close(self) -> None:
-        self._closing = True
-        self._kernel.CancelIoEx(wintypes.HANDLE(self._handle), None)
+        with self._lock:
+            self._closing = True
+            if self._open:
+                self._kernel.CancelIoEx(wintypes.HANDLE(self._handle), None)
         self._thread.join(_BEGUN_S)
 
     def _run(self) -> None:
@@ -129,7 +158,9 @@ class _Watch:
                     self._tell(self._folder, [], True)
         finally:
             self._begun.set()
-            _winapi.CloseHandle(self._handle)
+            with self._lock:
+                self._open = False
+                _winapi.CloseHandle(self._handle)
             _winapi.CloseHandle(pending.event)
 
     def _next(self, buffer: ctypes.Array[ctypes.c_char], pending: _Pending) -> int:
@@ -163,34 +194,49 @@ class _Watch:
         return Seen("modify", name) if action == _MODIFIED and not directory else None
 
 
+class _Names(dict[str, "_Names"]):
+    """The directories in one."""
+
+
 class Directories:
     """Which names are directories: of one that was removed the system does not say it."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._known = _Names()
         self._lock = threading.Lock()
 
     def find(self, folder: Path, name: str = "") -> None:
         """All that are below. Links are not entered."""
-        for place, _, _ in os.walk(folder / name):
-            below = Path(place).relative_to(folder).as_posix()
-            with self._lock:
-                self._known.add(below.casefold())
+        for place, names, _ in os.walk(folder / name):
+            self._add(Path(place).relative_to(folder).parts)
+            names[:] = [each for each in names if _is_directory(Path(place, each))]
 
     def add(self, folder: Path, name: str) -> None:
-        with self._lock:
-            self._known.add(name.casefold())
+        self._add(name.split("/"))
         with contextlib.suppress(OSError):
             self.find(folder, name)
 
+    def _add(self, names: Iterable[str]) -> None:
+        with self._lock:
+            known = self._known
+            for name in names:
+                known = known.setdefault(name.casefold(), _Names())
+
     def remove(self, name: str) -> bool:
         """Whether it was one; with it all that were below are none any more."""
-        folded = name.casefold()
+        *above, last = name.casefold().split("/")
         with self._lock:
-            if folded not in self._known:
-                return False
-            self._known = {one for one in self._known if one != folded and not one.startswith(f"{folded}/")}
-        return True
+            known: _Names | None = self._known
+            for each in above:
+                known = known.get(each) if known is not None else None
+            return known is not None and known.pop(last, None) is not None
+
+
+def _is_directory(place: Path) -> bool:
+    try:
+        return stat.S_ISDIR(kind(place.lstat()))
+    except OSError:
+        return False
 
 
 def parsed(data: bytes) -> Iterator[Event]:

@@ -53,7 +53,13 @@ function RunDialog({ image, close }: { image: string; close: () => void }) {
           ExposedPorts: exposed,
           HostConfig: { PortBindings: bound, Binds: parseLines(form.binds), AutoRemove: form.remove },
         });
-        await docker.act(Id, "start");
+        try {
+          await docker.act(Id, "start");
+        } catch (error) {
+          // Nobody has seen it, and its name is wanted for the next try. Why it did not start is what is told.
+          await docker.removeContainer(Id, true).catch(() => undefined);
+          throw error;
+        }
         return Id;
       }}
       after={(made) => go("containers", made.slice(0, 12), "logs")}

@@ -8,7 +8,7 @@ import { linesText, parseLines } from "../lib/words";
 import { move, running } from "../state/machine";
 import { Button, Doing, Header, Loading, Problem } from "../ui/basics";
 import { confirm } from "../ui/dialog";
-import { failed, told } from "../ui/toasts";
+import { told, words, type Words } from "../ui/toasts";
 
 type Draft = ReadonlyMap<string, unknown>;
 
@@ -18,6 +18,7 @@ export function Settings() {
   const [draft, edit] = useState<Draft>(new Map());
   const [wrong, mark] = useState<Record<string, string>>({});
   const [busy, work] = useState(false);
+  const [refused, refuse] = useState<Words | null>(null);
   const [notes, note] = useState<readonly { text: string; lang?: string }[]>([]);
   const look = async () => {
     try {
@@ -43,6 +44,7 @@ export function Settings() {
     event.preventDefault();
     work(true);
     mark({});
+    refuse(null);
     note([]);
     try {
       const { warnings, overridden } = await cove.change(Object.fromEntries(draft));
@@ -52,14 +54,14 @@ export function Settings() {
       note([...warnings.map((text) => ({ text, lang: "en" })), ...overridden.map((key) => ({ text: t("settings.overridden", { key }) }))]);
     } catch (reason) {
       if (reason instanceof Failure && Object.keys(reason.errors).length > 0) mark(reason.errors);
-      else failed(reason);
+      else refuse(words(reason));
     }
     work(false);
   };
   return (
     <form onSubmit={save} class="settings" noValidate>
       <Header title={t("nav.settings")} note={<>{t("settings.note")} <code>{form.file}</code></>}>
-        {draft.size > 0 && <Button label={t("settings.discard")} onClick={() => { edit(new Map()); mark({}); }} />}
+        {draft.size > 0 && <Button label={t("settings.discard")} onClick={() => { edit(new Map()); mark({}); refuse(null); }} />}
         <Button type="submit" kind="primary" busy={busy} disabled={draft.size === 0} label={draft.size ? t("settings.save", { count: draft.size }) : t("settings.save.none")} />
       </Header>
       {form.restart_needed && running.value && (
@@ -72,6 +74,7 @@ export function Settings() {
           />
         </p>
       )}
+      <div role="alert">{refused && <p class="notice bad" lang={refused.lang}>{[refused.text, refused.hint].filter(Boolean).join(" ")}</p>}</div>
       <div role="status">{notes.map(({ text, lang }) => <p key={text} class="notice" lang={lang}>{text}</p>)}</div>
       <div class="setting-list">
         {settings.map((setting) => (

@@ -1,8 +1,10 @@
 /** What is told once and goes: that something was done, or why it was not. Screen readers hear it. */
 
 import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { Failure, Mistake } from "../api/http";
 import { t } from "../i18n";
+import { route } from "../router";
 import { Button } from "./basics";
 
 interface Toast {
@@ -28,7 +30,7 @@ let last = 0;
 function show({ text, hint, lang }: Words, bad: boolean): void {
   const id = (last += 1);
   toasts.value = [...toasts.value.slice(-3), { id, text, hint, lang, bad }];
-  // A failure stays until it is put away: who looks elsewhere must not miss it.
+  // A failure stays until it is put away, or another page is opened: who looks elsewhere must not miss it.
   if (!bad) setTimeout(() => put(id), 4000);
 }
 
@@ -67,6 +69,8 @@ export async function attempt(run: () => Promise<unknown>): Promise<boolean> {
 
 export function Toasts() {
   const all = toasts.value;
+  const { page } = route.value;
+  useEffect(() => void (toasts.value = toasts.value.filter((toast) => !toast.bad)), [page]);
   return (
     <>
       <div class="hidden" aria-live="polite" data-heard>
