@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import json
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -543,6 +544,14 @@ class _Handler(BaseHTTPRequestHandler):
             send(CloseConnection(1000))
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that has gone is none
+            super().handle_error(request, address)
+
+
 _OTHER_RESOURCES = [
     {"name": "pods/log", "singularName": "", "kind": "Pod", "namespaced": True, "verbs": ["get"]},
     {"name": "namespaces", "singularName": "", "kind": "Namespace", "namespaced": False, "verbs": ["get", "list"]},
@@ -555,8 +564,7 @@ def serving(folder: Path) -> Iterator[tuple[Model, Path]]:
     """A cluster, and a kubeconfig that leads to it."""
     model = Model()
     handler = type("Handler", (_Handler,), {"model": model})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     kubeconfig = folder / "kubeconfig"

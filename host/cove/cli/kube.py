@@ -121,7 +121,7 @@ def deploy(
     from cove.kube.installed import check_installed
 
     check_installed("kubernetes")
-    from cove.kube.deploy import applying, cluster, rollout
+    from cove.kube.deploy import applying, cluster, record, rollout
 
     wanted = kube_sources.Asked(**asked)
     options = kube_sources.manifest_options(wanted)
@@ -129,6 +129,7 @@ def deploy(
     manifests.objects(application, options)  # mistakes are told before anything is done
     kube_sources.tell(application.notes, strict=wanted.strict)
     place = cluster.connect(kubeconfig, kube_context, wanted.namespace)
+    record.read(place, application.name)  # a cluster that does not answer is told before images are pushed for it
     digests = kube_images.pushed(context, application.workloads, registry)
     objects = manifests.objects(application, replace(options, namespace=place.namespace, digests=digests))
     _say(f"application {application.name}: namespace {place.namespace} of {place.context}")
@@ -178,13 +179,14 @@ def _forwarded(
     sys.stdout.flush()
     if forwarder is None:
         return 0
-    _say(f"Ctrl-C ends the forwarding; cove kube down {application.name} removes the application")
     try:
+        _say(f"Ctrl-C ends the forwarding; cove kube down {application.name} removes the application")
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        forwarder.close()
         return 0
+    finally:
+        forwarder.close()
 
 
 @group.command(

@@ -221,6 +221,19 @@ def test_deploy_pushes_applies_and_waits_and_down_removes(
     assert not model.has("Namespace", "new", "")
 
 
+def test_a_cluster_that_does_not_answer_is_told_before_anything_is_pushed(
+    run: Run, compose: Any, engine: Engine, cluster: tuple[Model, str]
+) -> None:
+    compose(CONFIG)
+    with_registry(engine)
+    config = json.loads(Path(cluster[1]).read_text())
+    config["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:1"
+    Path(cluster[1]).write_text(json.dumps(config))
+    status, _, err = run("deploy", "--kubeconfig", cluster[1], "--registry", "registry.example:5000/team")
+    assert (status, "the cluster model does not answer" in err) == (1, True)
+    assert engine.requests == []
+
+
 def test_an_image_that_was_built_here_wants_a_registry(run: Run, compose: Any, cluster: tuple[Model, str]) -> None:
     compose(CONFIG)
     status, out, err = run("deploy", "--kubeconfig", cluster[1])

@@ -238,6 +238,24 @@ def test_a_watch_whose_past_the_server_has_forgotten_begins_anew(place: Place) -
     assert place.roll_out(applied) == []
 
 
+def test_a_watch_that_breaks_off_begins_anew(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("web"))
+    watch = place.model.watch
+    broken: list[str] = []
+
+    def breaking(plural: str, namespace: str, query: dict[str, str]) -> Iterator[Object]:
+        if plural == "deployments" and not broken:
+            broken.append(plural)
+            place.model.settle(place.model.get("Deployment", "web"))
+            raise ConnectionResetError
+        yield from watch(plural, namespace, query)
+
+    place.model.watch = breaking  # type: ignore[method-assign]
+    assert place.roll_out(applied) == []
+    assert broken
+
+
 @pytest.mark.parametrize(
     ("status", "reason"),
     [

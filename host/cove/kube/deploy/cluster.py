@@ -18,6 +18,8 @@ Object = dict[str, Any]
 MANAGER = "cove"
 TIMEOUT_S = (10.0, 60.0)
 """To connect, and between two pieces of an answer."""
+AGAIN_S = 1.0
+"""Between the end of a watch that has not told what was waited for, and the next: something on the way may end each at once."""
 FORBIDDEN, NOT_FOUND, CONFLICT, GONE = 403, 404, 409, 410
 
 
@@ -137,8 +139,8 @@ class Cluster:
             for piece in response.stream(amt=None, decode_content=True):
                 *lines, pending = (pending + piece).split(b"\n")
                 yield from (line for line in lines if line.strip())
-        except HTTPError as error:
-            raise CoveError(f"the cluster {self.context} has ended a watch: {error}") from error
+        except HTTPError:
+            return  # broken off on the way, which is an end as any other: who watches lists anew, and sees whether the cluster is there
         finally:
             response.close()
 

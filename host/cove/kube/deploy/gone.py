@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from cove.errors import CoveError
-from cove.kube.deploy.cluster import GONE, Cluster, Object, Refused
+from cove.kube.deploy.cluster import AGAIN_S, GONE, Cluster, Object, Refused
 
 
 def wait_gone(cluster: Cluster, objects: Sequence[Object], limit_s: float) -> None:
@@ -36,3 +36,4 @@ def _wait(cluster: Cluster, one: Object, deadline: float) -> None:
         except Refused as refused:
             if refused.status != GONE:
                 raise
+        time.sleep(min(AGAIN_S, max(0.0, deadline - time.monotonic())))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cove.errors import CoveError
 from cove.kube.deploy.applying import TEMPLATE
-from cove.kube.deploy.cluster import GONE, Cluster, Object, Refused
+from cove.kube.deploy.cluster import AGAIN_S, GONE, Cluster, Object, Refused
 from cove.kube.generate.manifests import APPLICATION, NAME
 
 FINAL = {"ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"}
@@ -98,6 +98,7 @@ class Rollout:
                 except Refused as refused:
                     if refused.status != GONE:
                         raise
+                self._ended.wait(AGAIN_S)
         except CoveError as error:
             self._events.put(error)
 
