@@ -128,8 +128,8 @@ def _play(
     elif not quiet:
         _tell(plan, result, started=start)
     failed = [each for each in result.jobs if not each.done]
-    for each in failed:
-        print(f"cove: job {each.name} has failed: its last status is {each.exit_code}", file=sys.stderr)
+    for job in failed:
+        print(f"cove: job {job.name} has failed: its last status is {job.exit_code}", file=sys.stderr)
     return 1 if failed else 0
 
 
