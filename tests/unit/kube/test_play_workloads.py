@@ -158,3 +158,8 @@ def test_ports_that_cannot_be_published(text: str) -> None:
 def test_many_pods_are_too_many() -> None:
     problems = wrong("".join(deployment(150, name=f"web{each}") for each in range(4)).replace("{app: web}", "{}"))
     assert any("more than 200 pods are not supported" in each for each in problems)
+
+
+def test_who_goes_on_without_what_cannot_be_has_a_port_once() -> None:
+    made, _ = read(deployment(2, ", ports: [{containerPort: 1, hostPort: 80}]"))
+    assert [[each.host for each in pod.published] for pod in made.pods] == [[80], []]

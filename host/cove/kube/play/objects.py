@@ -61,7 +61,7 @@ def plan(
     made.claims = list(world.claims.values())
     for each in objects:
         if len(made.all_pods) > MOST_PODS:
-            each.fields.cannot(f"more than {MOST_PODS} pods are not supported")
+            each.fields.wrong(f"more than {MOST_PODS} pods are not supported")
             break
         if each.kind == "Pod":
             if template := _template(each, each.fields.inner("spec")):
@@ -140,7 +140,7 @@ def _first(each: Object, world: World) -> None:
         elif each.kind == "PersistentVolumeClaim":
             claim = storage.read_claim(each.name, each.namespace, world.labels, spec)
             if any(other.name == claim.name for other in world.claims.values()):
-                each.fields.cannot("another namespace has a claim of this name: they would be one volume")
+                each.fields.wrong("another namespace has a claim of this name: they would be one volume")
             world.claims[each.namespace, each.name] = claim
         elif service := services.read(each.name, each.namespace, spec):
             world.services.append(service)
@@ -175,7 +175,7 @@ def _counted(each: Object, count: int, template: Template | None, world: World) 
     if template is None:
         return []
     if count > MOST_PODS:
-        each.fields.cannot(f"more than {MOST_PODS} pods of one object are not supported")
+        each.fields.wrong(f"more than {MOST_PODS} pods of one object are not supported")
     numbers = range(1, min(max(1, count), MOST_PODS) + 1)
     return [pods.read(f"{each.name}-{number}", template, world) for number in numbers][:count]
 
@@ -248,4 +248,4 @@ def _names(made: Sequence[Pod], problems: Problems) -> None:
     for pod in made:
         for name in pod.names:
             if seen.setdefault(name, pod.name) != pod.name:
-                problems.cannot(pod.place, f"{pod.owner}: pod {seen[name]} has a container {name}, too")
+                problems.refuse(pod.place, f"{pod.owner}: pod {seen[name]} has a container {name}, too")

@@ -163,15 +163,17 @@ def same_names(services: Sequence[Service], problems: Problems) -> None:
 
 
 def published(pods: Sequence[Pod], problems: Problems) -> None:
-    """No two pods can have the same port of the computer."""
+    """No two pods can have the same port of the computer: the second one is left without."""
     seen: dict[tuple[str, int], str] = {}
     for pod in pods:
+        kept = []
         for each in pod.published:
-            if not each.host:
-                continue
-            other = seen.setdefault((each.protocol, each.host), pod.name)
-            if other != pod.name:
+            other = seen.setdefault((each.protocol, each.host), pod.name) if each.host else pod.name
+            if other == pod.name:
+                kept.append(each)
+            else:
                 text = (
                     f"{pod.owner}: port {each.host} of this computer cannot be both pod {other}'s and pod {pod.name}'s"
                 )
                 problems.cannot(pod.place, text)
+        pod.published = kept
