@@ -135,7 +135,7 @@ class Endings:
     def _shared(self, container: Container) -> Iterator[str]:
         """The ids of others whose namespaces it shares."""
         for field in ("NetworkMode", "IpcMode", "PidMode"):
-            kind, _, other = container.host_config[field].partition(":")
+            kind, _, other = str(container.host_config.get(field) or "").partition(":")
             if kind == "container":
                 with contextlib.suppress(EngineError):
                     yield self._registry.get(other).id
