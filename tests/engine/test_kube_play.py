@@ -315,7 +315,7 @@ def test_what_is_interrupted_leaves_nothing(engine: Any, docker_client: Any, tmp
     assert left(docker_client) == []
 
 
-def test_a_hosts_path_of_another_kind_is_refused(play: Play, docker_client: Any, tmp_path: Path) -> None:
+def test_a_hosts_path_of_another_kind_is_refused(play: Play, docker_client: Any, engine: Any, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("")
     text = f"""
 apiVersion: v1
@@ -333,6 +333,9 @@ spec:
     assert left(docker_client) == []
     assert play(text.replace("Directory", "File"), "--start=false").returncode == 0
     assert {each.status for each in docker_client.containers.list(all=True, filters={"name": "^host"})} == {"created"}
+    for path, kind in (("/dev/null", "CharDevice"), (str(engine.socket), "Socket"), (str(tmp_path), "Directory")):
+        other = text.replace(f"{tmp_path}/there", path).replace("Directory", kind)
+        assert play(other, "--start=false", "--replace").returncode == 0
 
 
 def test_what_is_not_supported_is_named_before_anything_is_made(play: Play, docker_client: Any) -> None:
