@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run stop test test-vm test-host test-beside test-smoke test-types test-platforms test-dashboard test-dashboard-short check-page dashboard-assets screenshots installers installers-lock check style types unit bench clean
 
-run: build/run-packages .venv/stamp
+run: build/run-packages .venv/run-stamp
 	@$(BIN)/cove hello
 
 stop:
@@ -112,8 +112,13 @@ bench: build/test-packages .venv/stamp
 clean:
 	rm -rf .venv build
 
-.venv/stamp: pyproject.toml installers/linux/prerequisites.sh
+# What Cove itself needs: who only wants to run it waits for nothing else.
+.venv/run-stamp: pyproject.toml installers/linux/prerequisites.sh
 	PYTHON=$(PYTHON) sh installers/linux/prerequisites.sh venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/stamp: .venv/run-stamp
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 

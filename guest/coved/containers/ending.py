@@ -33,6 +33,8 @@ UNKNOWN_EXIT = 255
 KILLED = 128 + signal.SIGKILL
 LINKED_S = 5.0
 """How long a container waits after a boot for those it is linked to, as in dockerd."""
+SHARED_S = 60.0
+"""How long for those whose namespaces it shares, for which dockerd does not wait: it could not start without them."""
 
 
 class Endings:
@@ -119,16 +121,24 @@ class Endings:
             self._first_starts[container.id] = self._later(self._start_first(container))
 
     async def _start_first(self, container: Container) -> None:
-        """After those it is linked to: without them it could not start."""
-        links = self._registry.links.of(container.id).values()
-        before = [task for link in links if (task := self._first_starts.get(link.target_id))]
-        if before:
-            await asyncio.wait(before, timeout=LINKED_S)
+        """After those it is linked to, or whose namespaces it shares: without them it could not start."""
+        links = [link.target_id for link in self._registry.links.of(container.id).values()]
+        for others, patience_s in ((links, LINKED_S), (self._shared(container), SHARED_S)):
+            if before := [task for other in others if (task := self._first_starts.get(other))]:
+                await asyncio.wait(before, timeout=patience_s)
         container.first_start = True
         try:
             await self._restart_now(container)
         finally:
             container.first_start = False
+
+    def _shared(self, container: Container) -> Iterator[str]:
+        """The ids of others whose namespaces it shares."""
+        for field in ("NetworkMode", "IpcMode", "PidMode"):
+            kind, _, other = str(container.host_config.get(field) or "").partition(":")
+            if kind == "container":
+                with contextlib.suppress(EngineError):
+                    yield self._registry.get(other).id
 
     def _note_missed_end(self, container: Container) -> bool:
         """Whether it ended while no engine was there, and not with the machine."""

@@ -61,6 +61,8 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "log-driver": ("=json-file", "=local", "=none"),
     "driver": ("=bridge", "=local", "=host", "=null"),
     "format": ("=json", "=table"),
+    "bind-mounts": ("=configmap", "=ignore", "=refuse"),
+    "service-type": ("=ClusterIP", "=LoadBalancer", "=NodePort"),
     "fail-on": ("=low", "=medium", "=high", "=critical"),
     "platform": ("=linux/amd64", "=linux/arm64"),
     "signal": ("=HUP", "=INT", "=KILL", "=TERM", "=USR1", "=USR2"),
@@ -272,6 +274,8 @@ def _own(command: click.Command, words: Sequence[str], current: str, names: Name
 def _own_kinds(metavar: str, given: Sequence[str]) -> Iterator[str]:
     if metavar == "[NAME]":
         yield "machines"
+    elif metavar == "[CONTAINER...]":
+        yield "containers"
     elif metavar == "SHELL":
         from cove.cli.completion import SCRIPTS
 

@@ -180,10 +180,13 @@ BARE_USAGE = ("container", "image", "network", "system")
 """Groups whose usage docker tells without "COMMAND" beside an error, for no reason."""
 OWN_GROUPS = {
     "config": ("config", "Show and change a machine's settings"),
+    "kube": ("kube", "Carry containers to Kubernetes, and run its pods here"),
     "machine": ("machine", "Manage Cove's machines"),
     "vm-image": ("vm_image", "Build and look into the VM image"),
 }
 """What docker does not have: group -> (module with the click group `group`, short help)."""
+OF_AN_ENGINE = ("kube",)
+"""Those of them that may be told to use any engine, with -H."""
 OWN_COMMANDS = {
     "completion": ("completion", "Print what completes command lines in bash, fish, PowerShell or zsh"),
     "dashboard": ("dashboard", "Open the dashboard, a page in your browser, on this computer alone"),
@@ -292,12 +295,12 @@ def _dispatch(words: list[str]) -> int:
     machine = given["machine"] or None
     try:
         if name in OWN_GROUPS or name in OWN_COMMANDS:
-            if given["host"]:
+            if given["host"] and name not in OF_AN_ENGINE:
                 raise CliError(
                     f"{PROGRAM}: -H names an engine, with which '{path}' has nothing to do\n"
                     "      leave it out, or name a machine with -m"
                 )
-            return _run_own(name, path, rest, machine)
+            return _run_own(name, path, rest, machine, given["host"] or None)
         if name in GROUPS:
             if not rest or rest[0] in ("--help", "-h"):
                 # Asked for, help is output; as the answer to an incomplete command it is a message.
@@ -406,11 +409,11 @@ def own(name: str) -> click.Command:
     return command
 
 
-def _run_own(name: str, path: str, words: list[str], machine: str | None) -> int:
+def _run_own(name: str, path: str, words: list[str], machine: str | None, host: str | None) -> int:
     from cove.cli import clicked  # and with it click: 30 ms that only these commands need
     from cove.cli.command import Context
 
-    return clicked.run(own(name), path, words, Context(path, machine=machine))
+    return clicked.run(own(name), path, words, Context(path, machine=machine, host=host))
 
 
 def overview() -> str:

@@ -207,7 +207,7 @@ def test_debug_counts_wherever_a_global_flag_may_stand(words: list[str], debugge
     assert ("Traceback" in done.stderr) is debugged
 
 
-@pytest.mark.parametrize("group", cli.OWN_GROUPS)
+@pytest.mark.parametrize("group", sorted({*cli.OWN_GROUPS} - {*cli.OF_AN_ENGINE}))
 def test_an_engine_named_for_what_has_nothing_to_do_with_one(
     group: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,1 @@
+"""Manifests from containers and compose files. Two readers make an `Application`, one writer makes Kubernetes' objects of it."""

@@ -1,0 +1,477 @@
+"""An application in a cluster, by the official client before a model of an API server (`model_cluster`)."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cove.errors import CoveError
+from cove.kube.deploy import applying, down, record
+from cove.kube.deploy.cluster import Cluster, connect
+from cove.kube.deploy.record import Entry
+from cove.kube.deploy.rollout import Rollout
+from cove.kube.generate import compose, manifests
+from cove.kube.generate.binds import Binds
+from cove.kube.generate.manifests import Options
+from model_cluster import Model, pod_status, serving
+
+Object = dict[str, Any]
+
+LIMIT_S = 60.0
+"""What nothing here comes near, however slow the computer is."""
+SHOP: Object = {
+    "name": "shop",
+    "services": {
+        "web": {
+            "image": "nginx",
+            "ports": [{"target": 80, "published": "8080"}],
+            "configs": [{"source": "c", "target": "/c"}],
+            "volumes": [{"type": "volume", "source": "data", "target": "/data"}],
+        },
+        "migrate": {"image": "migrate", "restart": "no"},
+    },
+    "configs": {"c": {"content": "one"}},
+    "volumes": {"data": None},
+}
+
+
+class Place:
+    def __init__(self, model: Model, kubeconfig: Path) -> None:
+        self.model = model
+        self.kubeconfig = kubeconfig
+        self.said: list[str] = []
+
+    def cluster(self, namespace: str = "", context: str = "") -> Cluster:
+        return connect(str(self.kubeconfig), context, namespace)
+
+    def deploy(self, config: Object = SHOP, namespace: str = "") -> list[Object]:
+        binds = Binds("refuse")
+        made = compose.application(config, "", binds)
+        objects = manifests.objects(made, Options())
+        return applying.apply(self.cluster(namespace), made.name, objects, self.said.append, LIMIT_S)
+
+    def roll_out(self, applied: list[Object], limit_s: float = LIMIT_S) -> list[str]:
+        return Rollout(self.cluster(), "shop", applied, self.said.append).wait(limit_s)
+
+    def down(self, namespace: str = "", *, volumes: bool = False) -> tuple[list[Entry], list[Entry]]:
+        return down.down(self.cluster(namespace), "shop", volumes=volumes, report=self.said.append, limit_s=LIMIT_S)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with serving(tmp_path) as (model, kubeconfig):
+        yield Place(model, kubeconfig)
+
+
+def changed(**web: Any) -> Object:
+    """The shop with another web."""
+    config: Object = json.loads(json.dumps(SHOP))
+    config["services"]["web"] |= web
+    return config
+
+
+def test_what_is_applied_is_there_and_recorded(place: Place) -> None:
+    applied = place.deploy()
+    found = [record.entry(one) for one in applied]
+    assert found == [
+        ("ConfigMap", "shop-config-c"),
+        ("PersistentVolumeClaim", "data"),
+        ("Service", "web"),
+        ("Job", "migrate"),
+        ("Deployment", "web"),
+    ]
+    assert all(place.model.has(*one) for one in found)
+    assert record.read(place.cluster(), "shop") == record.Record(tuple(found), made_namespace=False)
+    assert all(record.is_ours(place.model.get(*one), "shop") for one in found)
+
+
+def test_the_record_is_there_before_what_it_lists(place: Place) -> None:
+    place.deploy()
+    paths = [path.partition("?")[0].rpartition("/")[2] for method, path in place.model.requests if method == "PATCH"]
+    assert paths[0] == "cove-shop"
+    assert paths[-1] == "cove-shop"
+
+
+def test_the_same_application_again_changes_nothing(place: Place) -> None:
+    place.deploy()
+    before = place.model.version
+    place.deploy()
+    assert place.model.version == before
+
+
+def test_what_is_not_of_the_application_any_more_goes_but_for_volumes(place: Place) -> None:
+    place.deploy()
+    place.deploy({"name": "shop", "services": {"web": {"image": "nginx"}}})
+    assert not place.model.has("ConfigMap", "shop-config-c")
+    assert not place.model.has("Job", "migrate")
+    assert place.model.has("PersistentVolumeClaim", "data")
+    assert any(
+        "PersistentVolumeClaim data is not of the application any more, and stays" in text for text in place.said
+    )
+    assert Entry("PersistentVolumeClaim", "data") in place.down(volumes=True)[0]
+
+
+def test_nothing_is_done_when_something_of_others_has_the_name(place: Place) -> None:
+    place.model.create({"kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": []}})
+    with pytest.raises(CoveError, match="not of the application shop: Service web"):
+        place.deploy()
+    assert place.model.of("Deployment") == []
+    assert record.read(place.cluster(), "shop") is None
+
+
+def test_another_application_of_coves_is_others_too(place: Place) -> None:
+    place.deploy()
+    with pytest.raises(CoveError, match="Deployment web"):
+        place.deploy({**SHOP, "name": "other"})
+
+
+def test_what_somebody_else_has_set_is_theirs(place: Place) -> None:
+    place.deploy()
+    place.model.take_over("Deployment", "web", "kubectl-scale", ("spec", "replicas"), 5)
+    with pytest.raises(CoveError) as caught:
+        place.deploy(changed(image="nginx:2"))
+    assert 'conflict with "kubectl-scale": .spec.replicas' in caught.value.message
+    assert place.model.get("Deployment", "web")["spec"]["replicas"] == 5
+
+
+def test_a_job_that_is_another_one_is_made_anew(place: Place) -> None:
+    place.deploy()
+    before = place.model.get("Job", "migrate")["metadata"]["uid"]
+    place.deploy()
+    assert place.model.get("Job", "migrate")["metadata"]["uid"] == before
+    config = changed()
+    config["services"]["migrate"]["image"] = "migrate:2"
+    place.deploy(config)
+    assert place.model.get("Job", "migrate")["metadata"]["uid"] != before
+    assert "Job migrate is made anew" in place.said
+
+
+def test_a_service_that_gets_its_first_port_is_made_anew(place: Place) -> None:
+    place.deploy({"name": "shop", "services": {"web": {"image": "nginx"}}})
+    assert place.model.get("Service", "web")["spec"]["clusterIP"] == "None"
+    place.deploy({"name": "shop", "services": {"web": {"image": "nginx", "expose": ["80"]}}})
+    assert place.model.get("Service", "web")["spec"]["clusterIP"] == "10.0.0.7"
+    before = place.model.get("Service", "web")["metadata"]["uid"]
+    place.deploy({"name": "shop", "services": {"web": {"image": "nginx", "expose": ["80", "81"]}}})
+    assert place.model.get("Service", "web")["metadata"]["uid"] == before
+
+
+def test_a_deployment_can_get_its_first_volume_and_lose_it_again(place: Place) -> None:
+    with_volume, without = changed(), changed(volumes=[])
+    for config, strategy in ((without, "RollingUpdate"), (with_volume, "Recreate"), (without, "RollingUpdate")):
+        place.deploy(config)
+        assert place.model.get("Deployment", "web")["spec"]["strategy"]["type"] == strategy
+
+
+def test_a_rollout_that_succeeds(place: Place) -> None:
+    assert place.roll_out(place.deploy()) == []
+    assert {"Deployment web runs", "Job migrate has ended well"} <= set(place.said)
+
+
+class Later:
+    """In place of controllers: nothing runs until the test says so."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        model.run = lambda _, owner: None
+
+    def when_watched(self, act: Callable[[], None]) -> None:
+        """`act` once the client watches Pods."""
+        watched = threading.Event()
+        pods = self.model.watch
+
+        def watch(plural: str, namespace: str, query: dict[str, str]) -> Iterator[Object]:
+            if plural == "pods":
+                watched.set()
+            return pods(plural, namespace, query)
+
+        self.model.watch = watch  # type: ignore[method-assign]
+
+        def wait() -> None:
+            assert watched.wait(LIMIT_S)
+            act()
+
+        threading.Thread(target=wait, daemon=True).start()
+
+
+def only(name: str) -> Object:
+    return {**SHOP, "services": {name: SHOP["services"][name]}}
+
+
+def test_what_comes_to_run_later_is_told_by_the_watch(place: Place) -> None:
+    later = Later(place.model)
+    applied = place.deploy(only("web"))
+
+    def run() -> None:
+        deployment = place.model.get("Deployment", "web")
+        (pod,) = place.model.pods_of(deployment, pod_status(False, "Pending"))
+        place.model.change("Pod", pod["metadata"]["name"], lambda made: made.update(status=pod_status()))
+        place.model.settle(deployment)
+
+    later.when_watched(run)
+    assert place.roll_out(applied) == []
+    assert place.said[-1] == "Deployment web runs"
+    lists = [path for method, path in place.model.requests if method == "GET" and path.split("?")[0].endswith("/pods")]
+    assert sum("watch=true" not in path for path in lists) == 1  # watched, and not asked for again and again
+
+
+def test_a_watch_whose_past_the_server_has_forgotten_begins_anew(place: Place) -> None:
+    later = Later(place.model)
+    applied = place.deploy(only("web"))
+    watch = place.model.watch
+    first = threading.Event()
+
+    def forgetting(plural: str, namespace: str, query: dict[str, str]) -> Iterator[Object]:
+        if plural == "deployments" and not first.is_set():
+            first.set()
+            place.model.change("Deployment", "web", lambda made: None)
+            place.model.compact()
+            place.model.settle(place.model.get("Deployment", "web"))
+        return watch(plural, namespace, query)
+
+    del later
+    place.model.watch = forgetting  # type: ignore[method-assign]
+    assert place.roll_out(applied) == []
+
+
+def test_a_watch_that_breaks_off_begins_anew(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("web"))
+    watch = place.model.watch
+    broken: list[str] = []
+
+    def breaking(plural: str, namespace: str, query: dict[str, str]) -> Iterator[Object]:
+        if plural == "deployments" and not broken:
+            broken.append(plural)
+            place.model.settle(place.model.get("Deployment", "web"))
+            raise ConnectionResetError
+        yield from watch(plural, namespace, query)
+
+    place.model.watch = breaking  # type: ignore[method-assign]
+    assert place.roll_out(applied) == []
+    assert broken
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (
+            {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}},
+            "ImagePullBackOff: Back-off",
+        ),
+        ({"waiting": {"reason": "InvalidImageName"}}, "InvalidImageName"),
+    ],
+)
+def test_an_image_that_cannot_be_had_is_told_at_once(place: Place, status: Object, reason: str) -> None:
+    Later(place.model)
+    applied = place.deploy(only("web"))
+    place.model.pods_of(place.model.get("Deployment", "web"), pod_status(False, "Pending", state=status))
+    with pytest.raises(CoveError, match=reason) as caught:
+        place.roll_out(applied)
+    assert "web-1 does not come to run" in caught.value.message
+
+
+def crashing(count: int) -> Object:
+    return pod_status(
+        False, restartCount=count, state={"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
+    )
+
+
+def test_a_container_that_ends_again_and_again_is_told_with_its_last_lines(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("web"))
+    (pod,) = place.model.pods_of(place.model.get("Deployment", "web"), crashing(5))
+    place.model.logs[pod["metadata"]["name"], True] = "".join(f"line {number}\n" for number in range(20))
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(applied)
+    lines = caught.value.message.splitlines()
+    assert "web-1: CrashLoopBackOff: back-off 10s" in lines
+    assert lines[-10:] == [f"  line {number}" for number in range(10, 20)]
+
+
+def test_a_container_that_has_ended_and_then_runs_has_only_been_told_of(place: Place) -> None:
+    """What it depends on was not there at first."""
+    later = Later(place.model)
+    applied = place.deploy(only("web"))
+    deployment = place.model.get("Deployment", "web")
+    place.model.pods_of(deployment, crashing(1))
+    later.when_watched(lambda: place.model.settle(deployment))
+    assert place.roll_out(applied) == []
+    assert "web-1: CrashLoopBackOff: back-off 10s" in place.said
+
+
+def test_what_no_node_takes_is_told_when_the_time_is_over(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("web"))
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: cpu"}
+    status = {"phase": "Pending", "conditions": [condition]}
+    place.model.pods_of(place.model.get("Deployment", "web"), status)
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(applied, limit_s=2)
+    assert caught.value.message.startswith("Deployment web does not run within the time")
+    assert "Unschedulable: 0/3 nodes: cpu" in caught.value.message
+
+
+def test_pods_of_an_earlier_version_are_not_asked(place: Place) -> None:
+    later = Later(place.model)
+    place.deploy(only("web"))
+    place.model.pods_of(place.model.get("Deployment", "web"), crashing(9))
+    config = {**only("web"), "services": {"web": {**SHOP["services"]["web"], "image": "nginx:2"}}}
+    applied = place.deploy(config)
+    later.when_watched(lambda: place.model.settle(place.model.get("Deployment", "web")))
+    assert place.roll_out(applied) == []
+
+
+def test_a_job_that_fails_is_told(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("migrate"))
+    job = place.model.get("Job", "migrate")
+    ended = {"terminated": {"exitCode": 3, "reason": "Error"}}
+    (pod,) = place.model.pods_of(job, pod_status(False, "Failed", name="migrate", state=ended))
+    place.model.logs[pod["metadata"]["name"], False] = "no such table\n"
+    failed = {"type": "Failed", "status": "True", "message": "Job has reached the specified backoff limit"}
+
+    def fail(made: Object) -> None:
+        made["status"] = {"conditions": [failed]}
+
+    Later(place.model).when_watched(lambda: place.model.change("Job", "migrate", fail))
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(applied)
+    assert "Job migrate has failed: Job has reached the specified backoff limit" in caught.value.message
+    assert "exit status 3" in caught.value.message
+    assert "  no such table" in caught.value.message
+
+
+def test_a_job_that_still_runs_when_the_time_is_over_is_no_failure(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("migrate"))
+    place.model.pods_of(place.model.get("Job", "migrate"), pod_status())
+    assert place.roll_out(applied, limit_s=2) == ["migrate"]
+
+
+def test_down_removes_what_it_made_and_nothing_else(place: Place) -> None:
+    place.model.create({"kind": "ConfigMap", "metadata": {"name": "others"}})
+    # Somebody has put Cove's labels on something: it is not in the record.
+    labels = manifests.labels("shop")
+    place.model.create({"kind": "ConfigMap", "metadata": {"name": "labelled", "labels": labels}})
+    before = set(place.model.objects)
+    place.deploy()
+    removed, kept = place.down()
+    assert {one.kind for one in removed} == {"ConfigMap", "Service", "Job", "Deployment"}
+    assert kept == [Entry("PersistentVolumeClaim", "data")]
+    assert place.model.of("Pod") == []
+    place.down(volumes=True)
+    assert set(place.model.objects) == before
+
+
+def test_down_leaves_what_is_not_the_applications_any_more(place: Place) -> None:
+    place.deploy()
+    place.model.change("Service", "web", lambda made: made["metadata"].update(labels={"of": "others"}))
+    removed, _ = place.down()
+    assert Entry("Service", "web") not in removed
+    assert place.model.has("Service", "web")
+
+
+def test_down_waits_until_what_it_removes_is_gone(place: Place) -> None:
+    place.deploy()
+    hold = lambda made: made["metadata"].update(finalizers=["foregroundDeletion"])  # noqa: E731
+    place.model.change("Deployment", "web", hold)
+    watch = place.model.watch
+
+    def releasing(plural: str, namespace: str, query: dict[str, str]) -> Iterator[Object]:
+        if plural == "deployments" and place.model.has("Deployment", "web"):
+            assert "deletionTimestamp" in place.model.get("Deployment", "web")["metadata"]
+            place.model.remove(("deployments", "default", "web"))
+        return watch(plural, namespace, query)
+
+    place.model.watch = releasing  # type: ignore[method-assign]
+    assert Entry("Deployment", "web") in place.down()[0]
+
+
+def test_what_does_not_go_is_told(place: Place) -> None:
+    place.deploy()
+    place.model.change("Service", "web", lambda made: made["metadata"].update(finalizers=["stuck"]))
+    with pytest.raises(CoveError, match="Service web is still there"):
+        down.down(place.cluster(), "shop", volumes=True, report=place.said.append, limit_s=1)
+    assert record.read(place.cluster(), "shop") is not None  # and can be tried again
+
+
+def test_a_namespace_is_made_and_goes_with_the_application(place: Place) -> None:
+    place.deploy(namespace="new")
+    assert record.is_ours(place.model.get("Namespace", "new"), "shop")
+    place.down("new")  # the volume stays, and the namespace with it
+    assert place.model.has("Namespace", "new")
+    removed, _ = place.down("new", volumes=True)
+    assert removed[-1] == Entry("Namespace", "new")
+    assert not [key for key in place.model.objects if key[1] == "new"]
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Widget", "Pod"])
+def test_a_namespace_with_anything_of_others_stays(place: Place, kind: str) -> None:
+    place.deploy(namespace="new")
+    place.model.create({"kind": kind, "metadata": {"name": "others"}}, "new")
+    place.down("new", volumes=True)
+    assert place.model.has("Namespace", "new")
+    assert place.model.has(kind, "others", "new")
+    assert any("/others, which Cove has not made" in text for text in place.said)
+
+
+def test_a_namespace_of_which_not_everything_can_be_seen_stays(place: Place) -> None:
+    place.deploy(namespace="new")
+    place.model.forbidden = {"widgets"}
+    place.down("new", volumes=True)
+    assert place.model.has("Namespace", "new")
+
+
+def test_a_namespace_that_was_there_stays(place: Place) -> None:
+    place.model.create({"kind": "Namespace", "metadata": {"name": "there"}})
+    place.deploy(namespace="there")
+    place.down("there", volumes=True)
+    assert place.model.has("Namespace", "there")
+
+
+def test_who_may_not_see_namespaces_can_use_the_one_that_was_given(place: Place) -> None:
+    place.model.forbidden = {"namespaces"}
+    assert place.deploy()
+
+
+def test_what_is_not_there_cannot_be_removed(place: Place) -> None:
+    with pytest.raises(CoveError, match="no application shop in namespace default of model"):
+        place.down()
+
+
+def test_a_config_map_of_others_is_no_record(place: Place) -> None:
+    place.model.create({"kind": "ConfigMap", "metadata": {"name": "cove-shop"}})
+    with pytest.raises(CoveError, match="not a record of Cove's"):
+        place.deploy()
+
+
+def test_the_context_says_the_namespace(place: Place) -> None:
+    assert place.cluster().namespace == "default"
+    assert place.cluster(context="other").namespace == "elsewhere"
+    assert place.cluster("mine", "other").namespace == "mine"
+    with pytest.raises(CoveError, match="no context none") as caught:
+        place.cluster(context="none")
+    assert "model, other" in caught.value.hint
+
+
+def test_a_cluster_that_is_not_configured_or_does_not_answer(place: Place, tmp_path: Path) -> None:
+    with pytest.raises(CoveError, match="no cluster is configured"):
+        connect(str(tmp_path / "none"), "", "")
+    config = json.loads(place.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:1"
+    place.kubeconfig.write_text(json.dumps(config))
+    with pytest.raises(CoveError, match="does not answer"):
+        place.deploy()
+
+
+def test_a_user_whom_the_cluster_does_not_know(place: Place) -> None:
+    config = json.loads(place.kubeconfig.read_text())
+    config["users"][0]["user"]["token"] = "another"
+    place.kubeconfig.write_text(json.dumps(config))
+    with pytest.raises(CoveError, match="the cluster model: Unauthorized"):
+        place.deploy()

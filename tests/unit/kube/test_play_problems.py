@@ -1,0 +1,128 @@
+"""What cannot be done is named: all of it, by file and line, before anything is started."""
+
+from __future__ import annotations
+
+import pytest
+from cove.kube.play.problems import ManifestError
+from play_support import CONTAINER, plan, pod_text, read, wrong
+
+POD = pod_text(f"containers: {CONTAINER}")
+
+
+def test_fields_that_nobody_reads_are_named_with_their_lines() -> None:
+    text = """apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  labls: {a: b}
+spec:
+  runtimeClassName: gvisor
+  containers:
+  - name: main
+    image: busybox
+    lifecycle: {preStop: {exec: {command: [x]}}}
+    resources: {limits: {nvidia.com/gpu: 1}}
+"""
+    assert wrong(text) == [
+        "app.yaml:5: Pod web: metadata.labls is not supported",
+        "app.yaml:7: Pod web: spec.runtimeClassName is not supported",
+        "app.yaml:11: Pod web, container main: spec.containers[0].lifecycle is not supported",
+        "app.yaml:12: Pod web, container main: spec.containers[0].resources.limits.nvidia.com/gpu is not supported",
+    ]
+
+
+def test_what_means_nothing_on_one_engine_is_passed_over() -> None:
+    plan(
+        pod_text(
+            f"""
+containers: {CONTAINER}
+nodeSelector: {{disk: ssd}}
+tolerations: [{{operator: Exists}}]
+affinity: {{nodeAffinity: {{}}}}
+priorityClassName: high
+enableServiceLinks: false
+serviceAccountName: default
+restartPolicy: ~
+"""
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("apiVersion: v1\nkind: Gadget\nmetadata: {name: x}", "app.yaml:1: Gadget x: Gadget of v1 is not supported"),
+        ("apiVersion: extensions/v1\nkind: Deployment\nmetadata: {name: x}", "of extensions/v1 is not supported (of apps/v1 it is)"),
+        ("kind: Pod\nmetadata: {name: x}", "apiVersion is missing"),
+        ("apiVersion: v1\nmetadata: {name: x}", "kind is missing"),
+        ("apiVersion: v1\nkind: Pod\nspec: {}", "metadata is missing"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: x}", "Pod x: spec is missing"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: []", "spec must be an object"),
+        ("[1]", "the document must be an object"),
+        (POD + POD, "app.yaml:7: Pod web: is there twice"),
+        (pod_text(f"containers: {CONTAINER}", name="Bad_Name"), "'Bad_Name' is no name for a pod"),
+        (pod_text("containers: []"), "spec.containers is missing"),
+        (pod_text("containers: [{name: main}]"), "spec.containers[0].image is missing"),
+        (pod_text("containers: [{name: ../x, image: a}]"), "'../x' is no name"),
+        (pod_text("containers: [{name: a, image: a}, {name: a, image: a}]"), "the name a is there twice"),
+        (pod_text("containers: [{name: a, image: a, env: [{name: X, value: 1}]}]"), "env[0].value must be a text: put it in quotes"),
+        (pod_text("containers: [{name: a, image: a, args: [1]}]"), "args[0] must be a text"),
+        (pod_text("containers: [{name: a, image: a, resources: {limits: {memory: 1GB}}}]"), "'1GB' is no quantity"),
+        (pod_text("containers: [{name: a, image: a, ports: [{containerPort: 70000}]}]"), "must be a number from 1 to 65535"),
+        (pod_text("containers: [{name: a, image: a, imagePullPolicy: Sometimes}]"), "must be one of Always, IfNotPresent, Never"),
+        (pod_text(f"containers: {CONTAINER}\nvolumes: [{{name: ../../etc, emptyDir: {{}}}}]"), "'../../etc' is no name"),
+        (pod_text(f"containers: {CONTAINER}\nvolumes: [{{name: a, nfs: {{server: x}}}}]"), "spec.volumes[0].nfs is not supported"),
+        (pod_text("containers: [{name: a, image: a, volumeMounts: [{name: none, mountPath: /x}]}]"), "there is no volume none"),
+        (pod_text(f"containers: {CONTAINER}\nhostUsers: false"), "spec.hostUsers: false is not supported"),
+        (pod_text(f"containers: {CONTAINER}\ndnsPolicy: None"), "None needs dnsConfig.nameservers"),
+        (pod_text(f"containers: {CONTAINER}\nsecurityContext: {{runAsGroup: 1}}"), "without runAsUser is not supported"),
+        (pod_text(f"containers: {CONTAINER}\nsecurityContext: {{seccompProfile: {{type: Localhost}}}}"), "Localhost is not supported"),
+    ],
+)  # fmt: skip
+def test_wrong_manifests(text: str, problem: str) -> None:
+    assert [each for each in wrong(text) if problem in each], wrong(text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "noted"),
+    [("serviceAccountName: robot", True), ("automountServiceAccountToken: true", True),
+     ("serviceAccountName: robot\nautomountServiceAccountToken: false", False), ("serviceAccountName: default", False)],
+)  # fmt: skip
+def test_an_account_at_an_api_server_that_is_not_there_is_noted(spec: str, noted: bool) -> None:
+    account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: robot}\n---\n"
+    made, problems = read(account + pod_text(f"containers: {CONTAINER}\n{spec}"))
+    assert len(made.pods) == 1 and problems.unsupported == []
+    assert ["there is no API server" in each.text for each in problems.notes] == [True] * noted
+
+
+def test_two_pods_whose_containers_would_have_one_name() -> None:
+    other = pod_text(f"containers: {CONTAINER}", name="web-main")
+    assert "pod web has a container web-main, too" in wrong(POD + other)[0]
+
+
+def test_all_of_it_is_one_error_that_says_how_to_go_on() -> None:
+    _, problems = read(pod_text(f"containers: {CONTAINER}\nruntimeClassName: x\nhostUsers: false"))
+    with pytest.raises(ManifestError) as raised:
+        problems.check(ignore_unsupported=False)
+    assert raised.value.message.count("app.yaml:") == 2
+    assert "--ignore-unsupported" in raised.value.hint
+    problems.check(ignore_unsupported=True)
+
+
+def test_what_is_wrong_is_refused_in_any_case() -> None:
+    _, problems = read(pod_text("containers: [{name: main}]"))
+    with pytest.raises(ManifestError):
+        problems.check(ignore_unsupported=True)
+
+
+def test_a_list_is_what_is_in_it() -> None:
+    item = "{apiVersion: v1, kind: Pod, metadata: {name: %s}, spec: {containers: [{name: m, image: i}]}}"
+    made = plan(f"apiVersion: v1\nkind: List\nitems: [{item % 'a'}, {item % 'b'}]")
+    assert [each.name for each in made.pods] == ["a", "b"]
+
+
+def test_configmap_files_hold_nothing_else() -> None:
+    assert (
+        "--configmap takes ConfigMaps and Secrets, not a Pod"
+        in wrong(POD, configs=pod_text(f"containers: {CONTAINER}", "other"))[0]
+    )
