@@ -37,12 +37,14 @@ GROUPS = {
     "apps/v1": ("deployments", "replicasets"),
     "batch/v1": ("jobs",),
     "example.com/v1": ("widgets",),
+    "example.com/v1beta1": ("gadgets",),
     "networking.k8s.io/v1": ("ingresses",),
 }
 KINDS = {
-    "configmaps": "ConfigMap", "deployments": "Deployment", "events": "Event", "ingresses": "Ingress", "jobs": "Job",
-    "namespaces": "Namespace", "persistentvolumeclaims": "PersistentVolumeClaim", "pods": "Pod", "replicasets": "ReplicaSet",
-    "secrets": "Secret", "serviceaccounts": "ServiceAccount", "services": "Service", "widgets": "Widget",
+    "configmaps": "ConfigMap", "deployments": "Deployment", "events": "Event", "gadgets": "Gadget",
+    "ingresses": "Ingress", "jobs": "Job", "namespaces": "Namespace", "persistentvolumeclaims": "PersistentVolumeClaim",
+    "pods": "Pod", "replicasets": "ReplicaSet", "secrets": "Secret", "serviceaccounts": "ServiceAccount", "services": "Service",
+    "widgets": "Widget",
 }  # fmt: skip
 API_OF = {KINDS[plural]: group for group, plurals in GROUPS.items() for plural in plurals} | {"Namespace": "v1"}
 SCHEMA = "1.33"
@@ -83,6 +85,8 @@ class Model:
         """A pod's port -> a port of this computer."""
         self.forbidden: set[str] = set()
         """Plurals that the user may not see."""
+        self.broken: set[str] = set()
+        """Versions of groups whose own servers do not answer."""
         self.changed = threading.Condition(threading.RLock())
         self.closed = False
         self._version = itertools.count(1)
@@ -401,18 +405,21 @@ class _Handler(BaseHTTPRequestHandler):
     def _do(self, path: str, query: dict[str, str], body: Object) -> None:
         words = path.strip("/").split("/")
         if path == "/apis":
-            names = [group for group in GROUPS if "/" in group]
-            versions = [{"groupVersion": one, "version": one.split("/")[1]} for one in names]
-            groups = [
-                {"name": one["groupVersion"].split("/")[0], "versions": [one], "preferredVersion": one}
-                for one in versions
-            ]
+            versions: dict[str, list[Object]] = {}
+            for one in GROUPS:
+                if "/" in one:
+                    versions.setdefault(one.split("/")[0], []).append(
+                        {"groupVersion": one, "version": one.split("/")[1]}
+                    )
+            groups = [{"name": name, "versions": its, "preferredVersion": its[0]} for name, its in versions.items()]
             return self._send({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         if path == "/api":
             return self._send({"kind": "APIVersions", "versions": ["v1"]})
         group, rest = ("v1", words[2:]) if words[0] == "api" else ("/".join(words[1:3]), words[3:])
         if group not in GROUPS:
             raise Failure(404, "NotFound", "the server could not find the requested resource")
+        if group in self.model.broken:
+            raise Failure(503, "ServiceUnavailable", "service unavailable")
         if not rest:
             verbs = ["create", "delete", "get", "list", "patch", "watch"]
             resources = [

@@ -410,7 +410,7 @@ def test_a_namespace_is_made_and_goes_with_the_application(place: Place) -> None
     assert not [key for key in place.model.objects if key[1] == "new"]
 
 
-@pytest.mark.parametrize("kind", ["ConfigMap", "Widget", "Pod"])
+@pytest.mark.parametrize("kind", ["ConfigMap", "Widget", "Gadget", "Pod"])
 def test_a_namespace_with_anything_of_others_stays(place: Place, kind: str) -> None:
     place.deploy(namespace="new")
     place.model.create({"kind": kind, "metadata": {"name": "others"}}, "new")
@@ -425,6 +425,49 @@ def test_a_namespace_of_which_not_everything_can_be_seen_stays(place: Place) -> 
     place.model.forbidden = {"widgets"}
     place.down("new", volumes=True)
     assert place.model.has("Namespace", "new")
+
+
+def test_a_namespace_with_a_copy_of_what_is_the_applications_stays(place: Place) -> None:
+    place.deploy(namespace="new")
+    labels = place.model.get("Service", "web", "new")["metadata"]["labels"]
+    place.model.create({"kind": "Service", "metadata": {"name": "copy", "labels": labels}, "spec": {}}, "new")
+    place.down("new", volumes=True)
+    assert place.model.has("Service", "copy", "new")
+
+
+def test_a_namespace_with_something_whose_owner_is_not_there_stays(place: Place) -> None:
+    place.deploy(namespace="new")
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "of-elsewhere"}
+    place.model.create({"kind": "Widget", "metadata": {"name": "others", "ownerReferences": [owner]}}, "new")
+    place.down("new", volumes=True)
+    assert place.model.has("Widget", "others", "new")
+
+
+def test_what_something_of_others_owns_is_not_told_beside_it(place: Place) -> None:
+    place.deploy(namespace="new")
+    owner = place.model.create({"kind": "Widget", "metadata": {"name": "others"}}, "new")["metadata"]["uid"]
+    owned = {"name": "owned", "ownerReferences": [{"kind": "Widget", "name": "others", "uid": owner}]}
+    place.model.create({"kind": "ConfigMap", "metadata": owned}, "new")
+    place.down("new", volumes=True)
+    assert "Namespace new stays: it has widgets/others, which Cove has not made" in place.said
+
+
+def test_a_namespace_stays_while_a_group_of_the_cluster_does_not_answer(place: Place) -> None:
+    place.deploy(namespace="new")
+    place.model.broken = {"example.com/v1beta1"}
+    removed, _ = place.down("new", volumes=True)
+    assert Entry("Deployment", "web") in removed
+    assert place.model.has("Namespace", "new")
+    assert record.read(place.cluster("new"), "shop") is None
+    assert any("what is of /apis/example.com/v1beta1 (the cluster model: service" in text for text in place.said)
+
+
+def test_the_record_stays_until_what_becomes_of_the_namespace_is_known(place: Place) -> None:
+    place.deploy(namespace="new")
+    place.model.forbidden = {"namespaces"}
+    with pytest.raises(CoveError, match="namespaces is forbidden"):
+        place.down("new", volumes=True)
+    assert record.read(place.cluster("new"), "shop") is not None  # and can be tried again
 
 
 def test_a_namespace_that_was_there_stays(place: Place) -> None:

@@ -57,11 +57,12 @@ def down(
         records.write(cluster, application, Record(tuple(kept), record.made_namespace))
         report(f"{', '.join(map(str, kept))}: kept, with what is in them; --volumes removes them")
         return removed, kept
+    if record.made_namespace and (gone := _namespace(cluster, application, report, deadline)):
+        return [*removed, gone], kept
+    # Last: as long as it is there, `down` can be run again.
     own = cluster.get("ConfigMap", records.name(application))
     if own is not None:
         cluster.delete(own)
-    if record.made_namespace and (gone := _namespace(cluster, application, report, deadline)):
-        removed.append(gone)
     return removed, kept
 
 
@@ -80,9 +81,12 @@ def _namespace(cluster: Cluster, application: str, report: Report, deadline: flo
 
 
 def _others(cluster: Cluster, application: str) -> list[str]:
-    """Whatever is in the namespace, of all kinds that the cluster has."""
-    found: list[str] = []
-    for group, resource in _resources(cluster):
+    """Whatever is in the namespace, of all kinds that the cluster has, but for the record: what was listed there has gone before. Labels
+    do not count, which copies have as well; what something else there owns goes untold."""
+    resources, found = _resources(cluster)
+    expected = {*_OF_EVERY_NAMESPACE, ("configmaps", records.name(application))}
+    there: list[tuple[str, Object]] = []
+    for group, resource in resources:
         if resource in _TRACES:
             continue
         path = f"{group}/namespaces/{cluster.namespace}/{resource}"
@@ -92,24 +96,30 @@ def _others(cluster: Cluster, application: str) -> list[str]:
             # Whoever may not see what is there may not say that nothing is.
             found.append(f"{resource} ({refused.message})")
             continue
-        for item in items:
-            metadata = item["metadata"]
-            owned = bool(metadata.get("ownerReferences"))
-            own = records.is_ours(item, application)
-            if not owned and not own and (resource, metadata["name"]) not in _OF_EVERY_NAMESPACE:
-                found.append(f"{resource}/{metadata['name']}")
+        there += [(resource, one["metadata"]) for one in items if (resource, one["metadata"]["name"]) not in expected]
+    seen = {metadata["uid"] for _, metadata in there}
+    for resource, metadata in there:
+        if not any(owner["uid"] in seen for owner in metadata.get("ownerReferences") or ()):
+            found.append(f"{resource}/{metadata['name']}")
     return found
 
 
-def _resources(cluster: Cluster) -> list[tuple[str, str]]:
-    """(path of the group's version, name) of each kind of object that a namespace can have."""
-    groups = ["/api/v1"]
+def _resources(cluster: Cluster) -> tuple[list[tuple[str, str]], list[str]]:
+    """(path of the group's version, name) of each kind of object that a namespace can have, and the versions that do not tell theirs.
+    A kind may be of one version of its group alone, which need not be the preferred one."""
+    versions = [("", "/api/v1")]
     for group in cluster.ask("get", "/apis").get("groups") or ():
         if group["name"] != _MEASURES:
-            groups.append(f"/apis/{group['preferredVersion']['groupVersion']}")
-    made = []
-    for group in groups:
-        for one in cluster.ask("get", group).get("resources") or ():
+            versions += [(group["name"], f"/apis/{one['groupVersion']}") for one in group["versions"]]
+    made: dict[tuple[str, str], str] = {}
+    hidden = []
+    for group, path in versions:
+        try:
+            resources = cluster.ask("get", path).get("resources") or ()
+        except Refused as refused:
+            hidden.append(f"what is of {path} ({refused.message})")
+            continue
+        for one in resources:
             if one.get("namespaced") and "list" in (one.get("verbs") or ()) and "/" not in one["name"]:
-                made.append((group, str(one["name"])))
-    return made
+                made.setdefault((group, str(one["name"])), path)
+    return [(path, resource) for (_, resource), path in made.items()], hidden
