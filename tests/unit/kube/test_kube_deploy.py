@@ -512,6 +512,23 @@ def test_a_cluster_that_is_not_configured_or_does_not_answer(place: Place, tmp_p
         place.deploy()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a: [",
+        b"\xff\xfe\xff",
+        b"- a\n",
+        b"contexts: 5\ncurrent-context: a\n",
+        b"contexts:\n- name: a\n  context: text\ncurrent-context: a\n",
+        b"{contexts: [{name: a, context: {cluster: c, user: u}}], current-context: a, clusters: [{name: c, cluster: 5}], users: []}",
+    ],
+)
+def test_a_kubeconfig_that_is_broken_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken").write_bytes(content)
+    with pytest.raises(CoveError, match=r"the kubeconfig cannot be read|no cluster is configured"):
+        connect(str(tmp_path / "broken"), "", "")
+
+
 def test_a_user_whom_the_cluster_does_not_know(place: Place) -> None:
     config = json.loads(place.kubeconfig.read_text())
     config["users"][0]["user"]["token"] = "another"

@@ -178,6 +178,7 @@ class Cluster:
 def connect(kubeconfig: str, context: str, namespace: str) -> Cluster:
     """`""` for what the kubeconfig says itself. Raises `CoveError`."""
     check_installed("kubernetes")
+    import yaml
     from kubernetes import config
     from kubernetes.config.config_exception import ConfigException
 
@@ -188,12 +189,18 @@ def connect(kubeconfig: str, context: str, namespace: str) -> Cluster:
             known = ", ".join(sorted(one["name"] for one in contexts))
             raise CoveError(f"the kubeconfig has no context {context}", f"it has: {known}")
         api = config.new_client_from_config(kubeconfig or None, chosen["name"])
+        namespace = namespace or chosen["context"].get("namespace") or "default"
     except ConfigException as error:
         raise CoveError(
             f"no cluster is configured: {error}",
             "a kubeconfig names one: --kubeconfig, or KUBECONFIG, or else ~/.kube/config",
         ) from error
-    namespace = namespace or chosen["context"].get("namespace") or "default"
+    except (yaml.YAMLError, OSError, TypeError, ValueError, LookupError, AttributeError) as error:
+        # What the client makes of a file that is not as it expects; it does not check.
+        raise CoveError(
+            f"the kubeconfig cannot be read: {error}",
+            "see what kubectl says of it: kubectl config view",
+        ) from error
     return Cluster(api, chosen["name"], namespace)
 
 
