@@ -98,7 +98,7 @@ def application(context: Context, asked: Asked) -> Application:
 
         made = compose.application(_composed(context, asked), asked.name, choice)
     choice.check()
-    made.notes += manifests.shared_volumes(made)
+    made.notes += [*manifests.shared_volumes(made), *manifests.bound_here(made, asked.service_type)]
     return made
 
 

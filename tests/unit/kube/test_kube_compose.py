@@ -158,6 +158,35 @@ def test_ports_of_services(tmp_path: Path) -> None:
     assert {"name": "tcp-8080", "port": 8080, "protocol": "TCP", "targetPort": 80} in outside["ports"]
 
 
+@pytest.mark.parametrize("kind", ["LoadBalancer", "NodePort"])
+def test_ports_of_this_computer_alone_are_not_for_all(kind: str) -> None:
+    here = {"target": 5432, "published": "5432", "protocol": "tcp", "host_ip": "127.0.0.1"}
+    options = Options(service_type=kind)
+    made = Made(
+        {"services": {"web": {"image": "a", "ports": [here, {**here, "target": 6, "host_ip": "::1"}]}}}, options
+    )
+    assert [one["spec"]["type"] for one in made.objects if one["kind"] == "Service"] == ["ClusterIP"]
+    (note,) = manifests.bound_here(made.application, kind)
+    assert str(note) == f"web: 6/tcp, 5432/tcp: published for this computer alone, and not by a {kind}"
+    assert manifests.bound_here(made.application, "ClusterIP") == []
+
+
+def test_ports_for_all_beside_others_are_of_a_service_of_their_own() -> None:
+    ports = [
+        {"target": 5432, "published": "5432", "host_ip": "127.0.0.1"},
+        {"target": 80, "published": "8080", "host_ip": "0.0.0.0"},
+        {"target": 90, "published": "91", "host_ip": "127.0.0.1"},
+        {"target": 90, "published": "92"},
+    ]
+    made = Made({"services": {"web": {"image": "a", "ports": ports}}}, Options(service_type="LoadBalancer"))
+    inner, outer = made.one("Service", "web")["spec"], made.one("Service", "web-published")["spec"]
+    assert (inner["type"], [one["port"] for one in inner["ports"]]) == ("ClusterIP", [80, 90, 5432])
+    assert (outer["type"], [one["port"] for one in outer["ports"]]) == ("LoadBalancer", [80, 90, 8080, 92])
+    assert outer["selector"] == inner["selector"]
+    (note,) = manifests.bound_here(made.application, "LoadBalancer")
+    assert "the others are of the Service web-published" in str(note)
+
+
 def test_named_volumes_are_claims_and_the_others_are_empty() -> None:
     config = {
         "services": {
@@ -267,6 +296,12 @@ def test_a_health_check_is_three_probes() -> None:
     assert container["livenessProbe"] == {**common, "periodSeconds": 90, "failureThreshold": 5}
     assert container["readinessProbe"] == container["livenessProbe"]
     assert container["startupProbe"] == {**common, "periodSeconds": 5, "failureThreshold": 3 + 5}
+
+
+def test_dollars_in_a_health_check_are_its_own() -> None:
+    probe = web(healthcheck={"test": ["CMD-SHELL", "test $$(id -u) = 0 -a $$$$"]}).container()["livenessProbe"]
+    # compose writes $$ for $, and Kubernetes replaces $(id -u) and reads $$ as $, in probes too.
+    assert probe["exec"]["command"][2] == "test $$(id -u) = 0 -a $$$$"
 
 
 @pytest.mark.parametrize("check", [{"test": ["NONE"]}, {"disable": True}, {}])

@@ -134,6 +134,19 @@ def test_published_ports_and_those_that_were_chosen() -> None:
     ]  # fmt: skip
 
 
+def test_ports_of_this_computer_alone_are_known() -> None:
+    bindings = {
+        "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}],
+        "81/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8081"}, {"HostIp": "", "HostPort": ""}],
+    }
+    current = {"81/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8081"}, {"HostIp": "0.0.0.0", "HostPort": "49153"}]}
+    found = container(
+        config={"ExposedPorts": {}}, host={"PortBindings": bindings}, NetworkSettings={"Networks": {}, "Ports": current}
+    )
+    (workload,) = Made(found).application.workloads
+    assert [(port.published, port.is_for_all) for port in workload.ports] == [(8080, False), (49153, True)]
+
+
 def test_the_health_check_of_the_image_is_told_to_the_cluster_which_does_not_read_it_there() -> None:
     check = {"Test": ["CMD-SHELL", "redis-cli ping"], "Interval": 10**10, "Timeout": 5 * 10**9, "Retries": 4}
     probe = Made(container(config={"Healthcheck": check})).container()["livenessProbe"]

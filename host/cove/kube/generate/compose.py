@@ -174,9 +174,12 @@ class _Reader:
         for port in self._service.get("ports") or ():
             number, protocol = int(port["target"]), port.get("protocol") or "tcp"
             published = str(port.get("published") or "").partition("-")[0]
+            here_alone = settings.is_loopback(str(port.get("host_ip") or ""))
+            its = Port(number, protocol, int(published or 0), here_alone)
             before = found.get((number, protocol))
-            if before is None or not before.published:
-                found[number, protocol] = Port(number, protocol, int(published or 0))
+            # One that is published several times: as more may reach it, and then by a number that is known.
+            if before is None or (its.is_for_all, bool(its.published)) > (before.is_for_all, bool(before.published)):
+                found[number, protocol] = its
         for exposed in self._service.get("expose") or ():
             numbers, _, protocol = str(exposed).partition("/")
             first, _, last = numbers.partition("-")

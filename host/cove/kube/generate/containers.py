@@ -60,6 +60,15 @@ def _is_named(mount: Mapping[str, Any]) -> bool:
     return mount["Type"] == "volume" and not re.fullmatch("[0-9a-f]{64}", mount.get("Name") or "")
 
 
+def _is_here_alone(place: Mapping[str, Any]) -> bool:
+    return settings.is_loopback(place.get("HostIp") or "")
+
+
+def _host_port(places: Sequence[Mapping[str, Any]], here_alone: bool) -> str:
+    """The first, on a loopback address or not; "0" for none."""
+    return next((one.get("HostPort") or "0" for one in places if _is_here_alone(one) is here_alone), "0")
+
+
 class _Reader:
     """One container; of what it shares with its image only that is told which a cluster does not read there."""
 
@@ -144,13 +153,15 @@ class _Reader:
         found = []
         for key in {*(self._config.get("ExposedPorts") or {}), *bound}:
             number, _, protocol = key.partition("/")
-            published = None
+            published, here_alone = None, False
             if places := bound.get(key):
-                told = places[0].get("HostPort") or "0"
-                if told == "0" and current.get(key):
-                    told = current[key][0].get("HostPort") or "0"
+                here_alone = all(map(_is_here_alone, places))
+                # As more may reach it, where it is published several times.
+                told = _host_port(places, here_alone)
+                if told == "0":
+                    told = _host_port(current.get(key) or (), here_alone)
                 published = int(told.partition("-")[0])
-            found.append(Port(int(number), protocol or "tcp", published))
+            found.append(Port(int(number), protocol or "tcp", published, here_alone))
         self._made.ports = sorted(found, key=lambda port: (port.number, port.protocol))
 
     def _mounts(self) -> None:

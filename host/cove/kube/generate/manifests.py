@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,37 +146,66 @@ def _claims(application: Application, options: Options) -> Iterator[Object]:
 def _services(application: Application, workload: Workload, options: Options) -> Iterator[Object]:
     if workload.attempts is not None and not workload.ports:
         return  # nobody speaks to what only comes to its end
-    selector = {NAME: workload.name, APPLICATION: application.name}
+    outside = [port for port in workload.ports if port.is_for_all] if options.service_type != "ClusterIP" else []
+    # A Service is as a whole for all or not.
+    apart = bool(outside) and any(port.here_alone for port in workload.ports)
     for name in (workload.name, *workload.aliases):
-        spec: dict[str, Any] = {"selector": selector}
-        if workload.ports:
-            spec = {
-                "type": "ClusterIP",
-                **spec,
-                "ports": [_port(port, port.number, port.name) for port in workload.ports],
-            }
-            if name == workload.name and any(port.published is not None for port in workload.ports):
-                spec["type"] = options.service_type
-                if options.service_type == "LoadBalancer":
-                    spec["ports"] += _as_published(workload)
-        else:
+        spec: dict[str, Any] = {"selector": {NAME: workload.name, APPLICATION: application.name}}
+        if not workload.ports:
             # A name that leads to the pods themselves, on whatever port they listen.
             spec["clusterIP"] = "None"
-        made = _object("v1", "Service", name, application, options, spec=spec)
-        made["metadata"]["labels"] = labels(application.name, workload.name)
-        yield made
+        elif name == workload.name and outside and not apart:
+            spec |= _for_all(workload.ports, outside, options)
+        else:
+            spec |= {"type": "ClusterIP", "ports": [_port(port, port.number, port.name) for port in workload.ports]}
+        yield _service(application, workload, name, options, spec)
+    if apart:
+        spec = {"selector": {NAME: workload.name, APPLICATION: application.name}, **_for_all(outside, outside, options)}
+        yield _service(application, workload, published_name(workload), options, spec)
+
+
+def published_name(workload: Workload) -> str:
+    """Of the Service for the ports that are for all, beside that for others which are not."""
+    return terms.label(f"{workload.name[:50]}-published")
+
+
+def bound_here(application: Application, service_type: str) -> list[Note]:
+    """What does not become of `service_type`: ports on a loopback address are for nobody but this computer."""
+    if service_type == "ClusterIP":
+        return []
+    made = []
+    for workload in application.workloads:
+        if ports := [f"{port.number}/{port.protocol}" for port in workload.ports if port.here_alone]:
+            text = f"{', '.join(ports)}: published for this computer alone, and not by a {service_type}"
+            if any(port.is_for_all for port in workload.ports):
+                text += f"; the others are of the Service {published_name(workload)}"
+            made.append(Note(workload.name, text, lost=False))
+    return made
+
+
+def _service(application: Application, workload: Workload, name: str, options: Options, spec: dict[str, Any]) -> Object:
+    made = _object("v1", "Service", name, application, options, spec=spec)
+    made["metadata"]["labels"] = labels(application.name, workload.name)
+    return made
+
+
+def _for_all(ports: Sequence[Port], outside: Sequence[Port], options: Options) -> dict[str, Any]:
+    made = [_port(port, port.number, port.name) for port in ports]
+    if options.service_type == "LoadBalancer":
+        made += _as_published(ports, outside)
+    return {"type": options.service_type, "ports": made}
 
 
 def _port(port: Port, number: int, name: str) -> dict[str, Any]:
     return {"name": name, "port": number, "protocol": port.protocol.upper(), "targetPort": port.number}
 
 
-def _as_published(workload: Workload) -> list[dict[str, Any]]:
+def _as_published(ports: Sequence[Port], outside: Sequence[Port]) -> list[dict[str, Any]]:
     """The numbers that the world outside knows, where they are others than those in the container."""
-    inner = {(port.number, port.protocol) for port in workload.ports}
+    inner = {(port.number, port.protocol) for port in ports}
     return [
         _port(port, port.published, f"{port.protocol}-{port.published}")
-        for port in workload.ports
+        for port in outside
         if port.published and (port.published, port.protocol) not in inner
     ]
 

@@ -23,10 +23,17 @@ class Port(NamedTuple):
     protocol: str = "tcp"
     published: int | None = None
     """On localhost; 0: on a port that is free there."""
+    here_alone: bool = False
+    """Published on a loopback address, for this computer and nobody else."""
 
     @property
     def name(self) -> str:
         return f"{self.protocol}-{self.number}"
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether whoever reaches the host is meant to reach it."""
+        return self.published is not None and not self.here_alone
 
 
 @dataclass(frozen=True)

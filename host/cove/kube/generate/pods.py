@@ -56,7 +56,8 @@ def _probes(health: Health) -> dict[str, Any]:
     """Docker's one check says both whether a container is to have traffic and, here, whether it is to be started anew. During its start
     period failures do not count, and the first success ends it: a startup probe."""
     probe = {
-        "exec": {"command": list(health.command)},
+        # Replaced in as a container's own words are.
+        "exec": {"command": [terms.literal(word) for word in health.command]},
         "periodSeconds": terms.whole_seconds(health.interval_s),
         "timeoutSeconds": terms.whole_seconds(health.timeout_s),
         "failureThreshold": health.retries,

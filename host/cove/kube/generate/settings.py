@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -83,6 +84,14 @@ def resolver(workload: Workload, servers: Sequence[str], search: Sequence[str], 
         found["options"] = [{"name": name, **({"value": value} if value else {})} for name, _, value in pairs]
     if found:
         workload.pod["dnsConfig"] = found
+
+
+def is_loopback(address: str) -> bool:
+    """Of the address on which a port is published; none is every one."""
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def kernel(workload: Workload, values: Mapping[str, str]) -> None:
