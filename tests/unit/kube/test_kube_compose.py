@@ -449,6 +449,12 @@ def test_an_image_that_is_built_here_is_told() -> None:
     assert "shop-web is built here" in made.remarks[0]
 
 
+def test_an_image_that_is_built_here_is_called_after_the_project() -> None:
+    config = {"name": "my_shop", "services": {"web": {"build": {"context": "."}}}}
+    made = compose.application(config, "other", Binds("refuse"))
+    assert (made.name, made.workloads[0].image) == ("other", "my_shop-web")
+
+
 def test_files_of_this_computer_are_refused_all_at_once() -> None:
     mount = [{"type": "bind", "source": "/here", "target": "/there"}]
     with pytest.raises(CoveError) as caught:

@@ -198,6 +198,27 @@ def test_containers_of_one_service_are_one_workload() -> None:
     assert [one["metadata"]["name"] for one in made.objects if one["kind"] == "Service"] == ["web", "www"]
 
 
+def of_service(name: str, project: str, **config: Any) -> Found:
+    labels = {"com.docker.compose.project": project, "com.docker.compose.service": "web"}
+    return container(name, config={"Labels": labels, **config})
+
+
+def test_services_of_one_name_in_two_projects_are_two_workloads() -> None:
+    made = Made(of_service("shop-web-1", "shop"), of_service("blog-web-1", "blog"), container("web"), name="both")
+    assert [one["metadata"]["name"] for one in made.objects if one["kind"] == "Deployment"] == [
+        "web", "blog-web", "shop-web",
+    ]  # fmt: skip
+    assert all(one["spec"]["replicas"] == 1 for one in made.objects if one["kind"] == "Deployment")
+    assert made.notes == [
+        f"web: its name: it is {name} in Kubernetes, also to those who speak to it" for name in ("blog-web", "shop-web")
+    ]
+
+
+def test_what_containers_of_one_service_differ_in_is_told() -> None:
+    first, other = of_service("shop-web-1", "shop"), of_service("shop-web-2", "shop", Env=["MODE=other"])
+    assert Made(first, other).notes == ["web: what shop-web-2 has other than shop-web-1, by which all of them are made"]
+
+
 def test_several_containers_are_several_workloads_of_one_application() -> None:
     made = Made(container("web"), container("cache"), name="Both")
     assert {one["metadata"]["labels"]["cove.dev/application"] for one in made.objects} == {"both"}

@@ -59,7 +59,7 @@ def application(config: Mapping[str, Any], name: str, binds: Binds) -> Applicati
         if (how or {}).get("condition") == "service_completed_successfully"
     }
     for key in sorted(services):
-        reader = _Reader(made, key, names, services[key], binds)
+        reader = _Reader(made, config.get("name") or made.name, key, names, services[key], binds)
         made.workloads.append(reader.read(ends=key in ending))
     return made
 
@@ -99,7 +99,13 @@ class _Reader:
     """One service."""
 
     def __init__(
-        self, application: Application, key: str, names: Mapping[str, str], service: Service, binds: Binds
+        self,
+        application: Application,
+        project: str,
+        key: str,
+        names: Mapping[str, str],
+        service: Service,
+        binds: Binds,
     ) -> None:
         self._application = application
         self._key = key
@@ -108,7 +114,8 @@ class _Reader:
         self._binds = binds
         self._deploy: Mapping[str, Any] = service.get("deploy") or {}
         image = service.get("image") or ""
-        self._made = Workload(names[key], image or f"{application.name}-{key}", built="build" in service)
+        # An image without a name is called by compose after its project, whatever the application is called in the cluster.
+        self._made = Workload(names[key], image or f"{project}-{key}", built="build" in service)
 
     def read(self, *, ends: bool) -> Workload:
         made, service = self._made, self._service

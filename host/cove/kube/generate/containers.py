@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from cove.errors import CoveError
@@ -38,17 +40,39 @@ class Found(NamedTuple):
 def application(found: Sequence[Found], name: str, binds: Binds) -> Application:
     """`name` may be empty. Containers of one service of a compose project are one workload. Raises `CoveError`."""
     projects = {_labels(one).get(f"{_COMPOSE}project", "") for one in found} - {""}
-    groups: dict[str, list[Found]] = {}
+    groups: dict[tuple[str, str], list[Found]] = {}
     for one in found:
-        groups.setdefault(_labels(one).get(f"{_COMPOSE}service") or one.container["Name"].lstrip("/"), []).append(one)
-    made = Application(terms.label(name or (projects.pop() if len(projects) == 1 else next(iter(groups)))))
-    names = terms.unique(groups)
+        groups.setdefault(_service(one), []).append(one)
+    made = Application(terms.label(name or (projects.pop() if len(projects) == 1 else next(iter(groups))[1])))
+    services = Counter(service for _, service in groups)
+    called = {key: "-".join(filter(None, key)) if services[key[1]] > 1 else key[1] for key in groups}
+    names = terms.unique(called.values())
     volumes = {mount["Name"] for one in found for mount in one.container.get("Mounts") or () if _is_named(mount)}
     for key, its in terms.unique(sorted(volumes)).items():
         made.volumes[key] = Volume(its)
-    for key in sorted(groups):
-        made.workloads.append(_Reader(made, key, names[key], groups[key][0], binds).read(len(groups[key])))
+    for group, (first, *others) in sorted(groups.items()):
+        service = group[1]
+        made.workloads.append(_Reader(made, service, names[called[group]], first, binds).read(1 + len(others)))
+        for other in others:
+            if _told(service, other) != _told(service, first):
+                its, own = (one.container["Name"].lstrip("/") for one in (other, first))
+                made.notes.append(Note(service, f"what {its} has other than {own}, by which all of them are made"))
     return made
+
+
+def _service(found: Found) -> tuple[str, str]:
+    """The compose project and its service, or no project and the container's name."""
+    labels = _labels(found)
+    service = labels.get(f"{_COMPOSE}service")
+    return (labels.get(f"{_COMPOSE}project", ""), service) if service else ("", found.container["Name"].lstrip("/"))
+
+
+def _told(service: str, found: Found) -> tuple[Workload, list[Note]]:
+    """All that is read of a container, but for what those of one service have each of their own: names, and numbers of ports here."""
+    apart = Application("")
+    made = _Reader(apart, service, "", found, Binds("ignore")).read(1)
+    ports = [port._replace(published=None if port.published is None else 0) for port in made.ports]
+    return replace(made, aliases=[], ports=ports), apart.notes
 
 
 def _labels(found: Found) -> Mapping[str, str]:
