@@ -265,7 +265,7 @@ class Model:
     def _check_immutable(self, before: Object, made: Object) -> None:
         fields = {
             "Deployment": [("spec", "selector")],
-            "Job": [("spec", "template")],
+            "Job": [("spec", "template"), ("spec", "completions")],
             "Service": [("spec", "clusterIP")],
         }
         strategy = made.get("spec", {}).get("strategy") or {}

@@ -150,6 +150,26 @@ def test_a_job_that_is_another_one_is_made_anew(place: Place) -> None:
     assert "Job migrate is made anew" in place.said
 
 
+def test_a_job_that_has_failed_is_made_anew(place: Place) -> None:
+    place.deploy()
+    before = place.model.get("Job", "migrate")["metadata"]["uid"]
+    failed = {"conditions": [{"type": "Failed", "status": "True", "message": "the backoff limit"}]}
+    place.model.change("Job", "migrate", lambda made: made.update(status=failed))
+    applied = place.deploy()
+    assert place.model.get("Job", "migrate")["metadata"]["uid"] != before
+    assert place.roll_out(applied) == []
+
+
+def test_a_job_that_is_to_end_more_often_is_made_anew(place: Place) -> None:
+    place.deploy()
+    before = place.model.get("Job", "migrate")["metadata"]["uid"]
+    config = changed()
+    config["services"]["migrate"]["scale"] = 2
+    place.deploy(config)
+    found = place.model.get("Job", "migrate")
+    assert (found["spec"]["completions"], found["metadata"]["uid"] != before) == (2, True)
+
+
 def test_a_service_that_gets_its_first_port_is_made_anew(place: Place) -> None:
     place.deploy({"name": "shop", "services": {"web": {"image": "nginx"}}})
     assert place.model.get("Service", "web")["spec"]["clusterIP"] == "None"

@@ -116,16 +116,25 @@ def _remove_unchangeable(cluster: Cluster, made: Object, report: Report, limit_s
     wait_gone(cluster, [found], limit_s)
 
 
-def _has_other_pods(found: Object, job: Object) -> bool:
+def _is_another_job(found: Object, job: Object) -> bool:
+    """Or one that has failed, and does not try again however often it is applied."""
+    if any(one["type"] == "Failed" and one["status"] == "True" for one in _conditions(found)):
+        return True
+    if (found["spec"].get("completions") or 1) != (job["spec"].get("completions") or 1):
+        return True
     annotations = found["spec"]["template"]["metadata"].get("annotations") or {}
     return bool(annotations.get(TEMPLATE) != job["spec"]["template"]["metadata"]["annotations"][TEMPLATE])
+
+
+def _conditions(found: Object) -> Sequence[Object]:
+    return (found.get("status") or {}).get("conditions") or ()
 
 
 def _has_other_address(found: Object, service: Object) -> bool:
     return (found["spec"].get("clusterIP") == "None") is not (service["spec"].get("clusterIP") == "None")
 
 
-_UNCHANGEABLE: dict[str, Callable[[Object, Object], bool]] = {"Job": _has_other_pods, "Service": _has_other_address}
+_UNCHANGEABLE: dict[str, Callable[[Object, Object], bool]] = {"Job": _is_another_job, "Service": _has_other_address}
 
 
 def _remove(cluster: Cluster, application: str, one: Entry, report: Report) -> None:
