@@ -386,6 +386,7 @@ def test_names_and_hosts() -> None:
         dns=["9.9.9.9"], dns_search="example.com", dns_opt=["ndots:2"],
     )  # fmt: skip
     assert made.names("Service") == ["web", "a-b", "box", "www"]
+    assert made.notes == ["web: the name a_b: it is a-b in Kubernetes"]
     assert made.one("Service", "www")["spec"] == made.one("Service", "web")["spec"]
     assert made.pod()["hostAliases"] == [{"ip": "1.2.3.4", "hostnames": ["h", "i"]}]
     assert made.pod()["dnsConfig"] == {
@@ -429,6 +430,8 @@ def test_the_hosts_namespaces() -> None:
         ({"deploy": {"update_config": {"parallelism": 1}}}, "deploy.update_config"),
         ({"networks": {"front": None}}, "the parting of networks: all pods of a namespace reach each other"),
         ({"something_of_tomorrow": 1}, "something_of_tomorrow"),
+        ({"container_name": "shop_web"}, "the name shop_web: it is shop-web in Kubernetes"),
+        ({"hostname": "box.example.com"}, "the host name box.example.com: it is box-example-com in Kubernetes"),
         ({"extra_hosts": ["h=host-gateway"]}, "extra host h: a cluster has no host-gateway"),
         ({"tmpfs": ["/run:size=1m"]}, "options of the tmpfs at /run: size=1m"),
         ({"entrypoint": []}, "the empty entrypoint, without a command: the image's own is run"),
@@ -436,6 +439,12 @@ def test_the_hosts_namespaces() -> None:
 )
 def test_what_cannot_be_carried_is_named(given: Object, told: str) -> None:
     assert web(**given).notes == [f"web: {told}"]
+
+
+def test_an_internal_network_is_told() -> None:
+    services = {"web": {"image": "a", "networks": {"default": None}}}
+    made = Made({"services": services, "networks": {"default": {"name": "shop_default", "internal": True}}})
+    assert made.notes == ["network default: internal: what is on it reaches the world outside in a cluster"]
 
 
 def test_what_is_said_of_compose_itself_is_no_loss() -> None:

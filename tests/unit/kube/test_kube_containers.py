@@ -232,6 +232,29 @@ def test_an_image_that_was_given_by_its_id() -> None:
         Made(Found(found.container, {**IMAGE, "RepoTags": []}))
 
 
+def test_what_an_engine_says_of_a_container_of_which_nobody_has_is_no_loss() -> None:
+    """As Docker's and Cove's answer it, with a limit of memory."""
+    usual = {
+        "AutoRemove": False, "BlkioDeviceReadBps": [], "CgroupnsMode": "private", "ConsoleSize": [24, 80], "CpuCount": 0,
+        "Isolation": "", "LogConfig": {"Type": "json-file", "Config": {}}, "Memory": 1 << 28, "MemorySwap": 1 << 29,
+        "MemorySwappiness": None, "OomKillDisable": None, "PublishAllPorts": False, "Runtime": "runc", "VolumeDriver": "",
+        "MaskedPaths": ["/proc/acpi", "/proc/kcore", "/sys/firmware", "/sys/devices/system/cpu/cpu0/thermal_throttle"],
+        "ReadonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+    }  # fmt: skip
+    assert Made(container(host=usual)).notes == []
+    assert Made(container(host={"Privileged": True, "MaskedPaths": [], "ReadonlyPaths": None})).notes == []
+    assert Made(container(host={"Memory": 1 << 28, "MemorySwap": -1})).notes == []
+
+
+def test_names_that_are_others_in_kubernetes_are_told() -> None:
+    networks = {"shop_default": {"Aliases": ["c" * 12, "my_db"]}}
+    made = Made(container(config={"Hostname": "Box"}, NetworkSettings={"Networks": networks, "Ports": {}}))
+    assert made.notes == [
+        "cache: the host name Box: it is box in Kubernetes",
+        "cache: the name my_db: it is my-db in Kubernetes",
+    ]
+
+
 @pytest.mark.parametrize(
     ("host", "told"),
     [
@@ -241,6 +264,17 @@ def test_an_image_that_was_given_by_its_id() -> None:
         ({"PidsLimit": 10}, "the limit of processes"),
         ({"NetworkMode": "container:x"}, "network mode container:x"),
         ({"PidMode": "container:x"}, "pid mode container:x"),
+        ({"Runtime": "runsc"}, "HostConfig.Runtime"),
+        ({"MaskedPaths": []}, "HostConfig.MaskedPaths"),
+        ({"MaskedPaths": ["/proc/mine"]}, "HostConfig.MaskedPaths"),
+        ({"ReadonlyPaths": []}, "HostConfig.ReadonlyPaths"),
+        ({"DeviceCgroupRules": ["c 1:3 rwm"]}, "HostConfig.DeviceCgroupRules"),
+        ({"CgroupnsMode": "host"}, "HostConfig.CgroupnsMode"),
+        ({"OomKillDisable": True}, "HostConfig.OomKillDisable"),
+        ({"PublishAllPorts": True}, "HostConfig.PublishAllPorts"),
+        ({"Memory": 1 << 28, "MemorySwap": 1 << 30}, "HostConfig.MemorySwap"),
+        ({"LogConfig": {"Type": "syslog"}}, "HostConfig.LogConfig"),
+        ({"OfTomorrow": 1}, "HostConfig.OfTomorrow"),
     ],
 )
 def test_what_cannot_be_carried_is_named(host: Object, told: str) -> None:

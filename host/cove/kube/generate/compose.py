@@ -49,6 +49,11 @@ def application(config: Mapping[str, Any], name: str, binds: Binds) -> Applicati
         made.volumes[key] = Volume(str(value.get("name") or key) if external else keys[key], external)
         if value.get("driver_opts"):
             made.notes.append(Note("", f"volume {key}: its driver's options; the claim is of the cluster's storage"))
+    for key, network in (config.get("networks") or {}).items():
+        if (network or {}).get("internal"):
+            made.notes.append(
+                Note("", f"network {key}: internal: what is on it reaches the world outside in a cluster")
+            )
     for secret, section in ((False, "configs"), (True, "secrets")):
         for key, value in (config.get(section) or {}).items():
             made.sources[f"{section}/{key}"] = _source(key, value or {}, secret, made.name)
@@ -290,7 +295,7 @@ class _Reader:
         if service.get("privileged"):
             made.security["privileged"] = True
         if service.get("hostname"):
-            made.pod["hostname"] = terms.label(service["hostname"])
+            settings.hostname(made, service["hostname"], self._lose)
         if grace := service.get("stop_grace_period"):
             made.pod["terminationGracePeriodSeconds"] = terms.whole_seconds(terms.seconds(grace))
         if platform := service.get("platform"):
@@ -308,7 +313,9 @@ class _Reader:
                 self._lose(f"what it says of its networks: {', '.join(others)}")
         if set(networks) - {"default"}:
             self._lose("the parting of networks: all pods of a namespace reach each other")
-        self._made.aliases = sorted({terms.label(name) for name in names if name} - {self._made.name})
+        # Its own name, which an alias may repeat, has been told of.
+        others = [name for name in names if name and name != self._key]
+        self._made.aliases = sorted({*settings.names(others, self._lose)} - {self._made.name})
         for link in self._service.get("links") or ():
             other, _, alias = link.partition(":")
             if alias and alias != other:

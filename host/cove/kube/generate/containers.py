@@ -30,6 +30,24 @@ _LOST = {
     "UTSMode": "the namespace of its host name", "UsernsMode": "the user namespace", "VolumesFrom": "volumes from",
 }  # fmt: skip
 """Fields of HostConfig, when something is in them."""
+_HANDLED = {
+    "Binds", "CapAdd", "CapDrop", "CpuPeriod", "CpuQuota", "Dns", "DnsOptions", "DnsSearch", "ExtraHosts", "GroupAdd", "IpcMode",
+    "Memory", "MemoryReservation", "Mounts", "NanoCpus", "NetworkMode", "PidMode", "PortBindings", "Privileged",
+    "ReadonlyRootfs", "RestartPolicy", "SecurityOpt", "ShmSize", "Sysctls", "Tmpfs",
+}  # fmt: skip
+_HERE_ALONE = {"AutoRemove", "ConsoleSize", "ContainerIDFile"}
+"""What says how the engine is to treat it, and nothing of what is in it."""
+_PATHS = {
+    "MaskedPaths": {
+        "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+        "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    },
+    "ReadonlyPaths": {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
+}  # fmt: skip
+"""Those of every container that is not privileged, in Kubernetes as well; some engines have others for each processor."""
+_DEFAULTS: Mapping[str, tuple[str, ...]] = {
+    "CgroupnsMode": ("private",), "Isolation": ("default",), "Runtime": ("runc",),
+}  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -152,7 +170,24 @@ class _Reader:
         for field, words in _LOST.items():
             if host.get(field) not in (None, [], {}, "", 0, -1, False):
                 self._lose(words)
+        for field in sorted(host.keys() - _LOST.keys() - _HANDLED - _HERE_ALONE):
+            if not self._is_usual(field, host[field]):
+                self._lose(f"HostConfig.{field}")
         return made
+
+    def _is_usual(self, field: str, value: Any) -> bool:
+        """Whether it is as the engine has it when nothing is said, which a cluster does too."""
+        host = self._host
+        if field in _PATHS:
+            if value is None or host.get("Privileged"):
+                return True
+            usual = _PATHS[field]
+            return bool(value) and all(path in usual or path.startswith("/sys/devices/system/cpu/") for path in value)
+        if field == "MemorySwap" and value in (host.get("Memory"), 2 * (host.get("Memory") or 0)):
+            return True  # no swap, as on most nodes, or what is made of a limit by itself
+        if field == "LogConfig":
+            return (value or {}).get("Type") in (None, "", "json-file", "local")
+        return value in (None, [], {}, "", 0, -1, False) or value in _DEFAULTS.get(field, ())
 
     def _lose(self, text: str) -> None:
         self._application.notes.append(Note(self._key, text))
@@ -237,7 +272,7 @@ class _Reader:
         hostname = config.get("Hostname") or ""
         own = host.get("NetworkMode") != "host" and not str(self._container.get("Id") or "").startswith(hostname)
         if hostname and own:
-            made.pod["hostname"] = terms.label(hostname)
+            settings.hostname(made, hostname, self._lose)
         if config.get("StopTimeout") is not None:
             made.pod["terminationGracePeriodSeconds"] = max(1, int(config["StopTimeout"]))
         if (signal := config.get("StopSignal") or "") != (self._defaults.get("StopSignal") or "") and signal:
@@ -252,4 +287,4 @@ class _Reader:
         if len(networks) > 1:
             self._lose("the parting of networks: all pods of a namespace reach each other")
         names -= {self._key, self._container["Name"].lstrip("/")}
-        self._made.aliases = sorted({terms.label(name) for name in names} - {self._made.name})
+        self._made.aliases = sorted({*settings.names(names, self._lose)} - {self._made.name})

@@ -86,6 +86,22 @@ def resolver(workload: Workload, servers: Sequence[str], search: Sequence[str], 
         workload.pod["dnsConfig"] = found
 
 
+def names(given: Iterable[str], lose: Lose) -> list[str]:
+    """Under which others look for it, as Kubernetes can have them."""
+    return [_named("the name", name, lose) for name in sorted(set(given))]
+
+
+def hostname(workload: Workload, given: str, lose: Lose) -> None:
+    workload.pod["hostname"] = _named("the host name", given, lose)
+
+
+def _named(what: str, name: str, lose: Lose) -> str:
+    made = terms.label(name)
+    if made != name:
+        lose(f"{what} {name}: it is {made} in Kubernetes")
+    return made
+
+
 def is_loopback(address: str) -> bool:
     """Of the address on which a port is published; none is every one."""
     try:
