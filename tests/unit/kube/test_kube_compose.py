@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -507,6 +509,55 @@ def test_what_no_config_map_holds_is_refused(tmp_path: Path) -> None:
         mounts = [{"type": "bind", "source": str(source), "target": "/x"}]
         with pytest.raises(CoveError, match=why):
             Made({"services": {"web": {"image": "a", "volumes": mounts}}}, binds="configmap")
+
+
+def carried(folder: Path) -> Made:
+    mounts = [{"type": "bind", "source": str(folder), "target": "/x"}]
+    return Made({"services": {"web": {"image": "a", "volumes": mounts}}}, binds="configmap")
+
+
+def test_links_within_a_folder_go_along_and_others_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "conf"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub/file").write_text("a")
+    (folder / "link").symlink_to("sub/file")
+    made = carried(folder)
+    (name,) = made.names("ConfigMap")
+    assert made.one("ConfigMap", name)["data"] == {"link": "a", "sub__file": "a"}
+    (tmp_path / "secret").write_text("s")
+    (folder / "out").symlink_to("../secret")
+    with pytest.raises(CoveError, match="out is a link that leads out of"):
+        carried(folder)
+    (folder / "out").unlink()
+    (folder / "folder").symlink_to("sub")
+    with pytest.raises(CoveError, match="folder is a link to a folder"):
+        carried(folder)
+
+
+def test_a_folder_of_which_not_everything_can_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:
+        # Tests may be root's, whom nothing is closed to.
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(CoveError, match="closed: Permission denied"):
+        carried(tmp_path)
+
+
+@pytest.mark.parametrize("section", ["configs", "secrets"])
+def test_a_secret_or_config_that_no_object_holds_is_refused(tmp_path: Path, section: str) -> None:
+    (tmp_path / "large").write_bytes(bytes((1 << 20) + 1))
+    for file, why in ((tmp_path / "large", "large has more than the 1 MiB"), (Path("/dev/zero"), "is no file")):
+        config = {"services": {"web": {"image": "a"}}, section: {"one": {"file": str(file)}}}
+        with pytest.raises(CoveError, match=why):
+            Made(config)
 
 
 def test_files_of_this_computer_can_be_left_out() -> None:

@@ -51,7 +51,7 @@ def _held(application: Application, name: str, path: str) -> tuple[str, str]:
     try:
         mode = found.stat().st_mode
         if stat.S_ISREG(mode):
-            files = {"content": _file(found, MOST_BYTES, path)}
+            files = {"content": read_file(found, MOST_BYTES, path)}
         elif stat.S_ISDIR(mode):
             files = _folder(found)
         else:
@@ -65,23 +65,35 @@ def _held(application: Application, name: str, path: str) -> tuple[str, str]:
 
 
 def _folder(folder: Path) -> dict[str, File]:
+    """All of it or nothing: raises `CoveError` for links that it would need to follow, `OSError` for what cannot be read."""
     files: dict[str, File] = {}
     left = MOST_BYTES
-    for place, folders, names in os.walk(folder):
+    whole = folder.resolve()
+    for place, folders, names in os.walk(folder, onerror=_raise):
         folders.sort()
+        for name in folders:
+            if Path(place, name).is_symlink():
+                raise CoveError(f"{Path(place, name)} is a link to a folder, and cannot be carried to a cluster")
         for name in sorted(names):
             path = Path(place, name)
-            file = _file(path, left, str(folder))
+            if path.is_symlink() and not path.resolve().is_relative_to(whole):
+                raise CoveError(f"{path} is a link that leads out of {folder}, and cannot be carried to a cluster")
+            file = read_file(path, left, str(folder))
             files[path.relative_to(folder).as_posix()] = file
             left -= len(file.content)
     return files
 
 
-def _file(path: Path, most: int, whole: str) -> File:
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def read_file(path: Path, most: int, whole: str) -> File:
+    """Raises `CoveError` for one that is larger than `most`, or something else than a file."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise CoveError(f"{path} is no file, and a ConfigMap holds nothing else")
+        raise CoveError(f"{path} is no file, and a ConfigMap or a Secret holds nothing else")
     with path.open("rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:
-        raise CoveError(f"{whole} has more than the 1 MiB that a ConfigMap holds")
+        raise CoveError(f"{whole} has more than the 1 MiB that a ConfigMap or a Secret holds")
     return File(content, executable=bool(path.stat().st_mode & 0o100))

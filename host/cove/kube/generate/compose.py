@@ -9,7 +9,7 @@ from typing import Any
 
 from cove.errors import CoveError
 from cove.kube.generate import settings, terms
-from cove.kube.generate.binds import Binds
+from cove.kube.generate.binds import MOST_BYTES, Binds, read_file
 from cove.kube.generate.model import Application, File, Mount, Note, Port, Source, Volume, Workload
 
 Service = Mapping[str, Any]
@@ -86,7 +86,7 @@ def _source(key: str, value: Mapping[str, Any], secret: bool, application: str) 
     kind = "secret" if secret else "config"
     if "file" in value:
         try:
-            content = Path(value["file"]).read_bytes()
+            content = read_file(Path(value["file"]), MOST_BYTES, f"{kind} {key}: {value['file']}").content
         except OSError as error:
             raise CoveError(f"{kind} {key}: {value['file']}: {error.strerror}") from error
     elif "environment" in value:
