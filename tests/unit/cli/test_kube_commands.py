@@ -110,6 +110,15 @@ def test_generate_as_json_and_into_a_file(run: Run, compose: Any, tmp_path: Path
     assert {one["kind"] for one in document["objects"]} == {"PersistentVolumeClaim", "Service", "Deployment"}
 
 
+def test_a_port_of_this_computer_alone_is_told_when_others_become_a_load_balancers(run: Run, compose: Any) -> None:
+    ports = [{"target": 80, "published": "8080", "protocol": "tcp", "host_ip": "127.0.0.1"}]
+    compose({"name": "shop", "services": {"web": {"image": "a", "ports": ports}}})
+    told = "note: web: 80/tcp: published for this computer alone, and not by a LoadBalancer\n"
+    status, out, err = run("generate", "--service-type", "LoadBalancer", "--strict")
+    assert (status, "LoadBalancer" in out, err) == (0, False, told)
+    assert run("generate")[2] == ""
+
+
 def test_strict_writes_nothing_when_something_is_lost(run: Run, compose: Any, tmp_path: Path) -> None:
     compose(CONFIG)
     file = tmp_path / "out.yaml"
