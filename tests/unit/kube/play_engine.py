@@ -72,6 +72,8 @@ class MemoryEngine:
 
     def _thing(self, known: dict[str, dict[str, Any]], method: str, rest: str, body: Any) -> Any:
         if rest == "create":
+            if known is self.networks and body["Name"] in known:
+                raise Refused(409, f"network with name {body['Name']} already exists")
             known[body["Name"]] = {"Labels": {}, "Id": body["Name"], **body}
             return None
         found = self._there(known, rest)

@@ -8,7 +8,7 @@ import pytest
 from cove.errors import CoveError
 from cove.kube.play import present, run
 from cove.kube.play.engine import Refused
-from cove.kube.play.plan import Plan
+from cove.kube.play.plan import RUN, Plan
 from play_engine import MemoryEngine
 from play_support import CONTAINER, plan, pod_text
 
@@ -212,3 +212,33 @@ def test_a_play_is_of_one_file(engine: MemoryEngine, said: list[str]) -> None:
     with pytest.raises(run.PlayError, match="the play app is there already, with 1 pods"):
         prepare(engine, plan(POD))
     prepare(engine, plan(POD), replace=True)
+
+
+def test_of_two_plays_that_begin_at_once_the_second_leaves_the_first_alone(
+    engine: MemoryEngine, said: list[str]
+) -> None:
+    first, second = plan(POD + CLAIM), plan(POD + CLAIM)
+    prepare(engine, first)
+    prepare(engine, second)
+    run.Run(engine, first, said.append).up()
+    with pytest.raises(run.PlayError, match="the play app is being started, or is there, already"):
+        run.Run(engine, second, said.append).up()
+    assert {*engine.containers} == {"web", "web-main"} and {*engine.networks} == {"kube-app"}
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_who_is_interrupted_while_the_network_is_made_takes_back_its_own_alone(said: list[str], own: bool) -> None:
+    class Interrupted(MemoryEngine):
+        def call(self, method: str, path: str, *more: Any, **named: Any) -> Any:
+            if path != "/networks/create":
+                return super().call(method, path, *more, **named)
+            if own:
+                super().call(method, path, *more, **named)
+            else:
+                self.networks["kube-app"] = {"Id": "other", "Name": "kube-app", "Labels": {RUN: "other"}}
+            raise KeyboardInterrupt
+
+    interrupted = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        up(interrupted, POD, said)
+    assert bool(interrupted.networks) is not own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from urllib.parse import quote
 from cove.errors import CoveError
 from cove.kube.play import archive, present
 from cove.kube.play.engine import Engine, Refused
-from cove.kube.play.plan import POD_IP, Body, Check, Container, Entry, Job, Plan, Pod
+from cove.kube.play.plan import POD_IP, RUN, Body, Check, Container, Entry, Job, Plan, Pod
 from cove.kube.play.pods import PAUSE
 
 OTHER_PAUSE = "busybox"
@@ -162,8 +163,8 @@ class Run:
     def up(self, *, start: bool = True) -> Result:
         """Make and start everything, and wait for jobs. Raises `PlayError`, `Refused`, and `KeyboardInterrupt`; then nothing is left."""
         plan = self._plan
+        self._take_network()
         with self._nothing_left():
-            self._engine.call("POST", "/networks/create", body={"Name": plan.network, "Labels": plan.labels})
             for claim in plan.claims:
                 if _found(self._engine, f"/volumes/{claim.name}") is None:
                     self._engine.call("POST", "/volumes/create", body=claim.body)
@@ -175,6 +176,22 @@ class Run:
             results = [JobResult(job.name, len(job.pods)) for job in plan.jobs]
             self._all_at_once(results)
             return Result(results, {pod.name: self._ports(pod) for pod in plan.pods if pod.published})
+
+    def _take_network(self) -> None:
+        """Before all else, for it is the lock: of two plays that begin at once one has it, and only that takes anything back."""
+        body = {"Name": self._plan.network, "Labels": {**self._plan.labels, RUN: uuid.uuid4().hex}}
+        try:
+            self._engine.call("POST", "/networks/create", body=body)
+        except Refused as error:
+            if error.code == 409:
+                raise PlayError(f"the play {self._plan.name} is being started, or is there, already") from error
+            raise
+        except BaseException:  # interrupted: it may have been made, or be another's
+            engine = self._engine.another()
+            found = _found(engine, f"/networks/{self._plan.network}")
+            if found is not None and (found.get("Labels") or {}).get(RUN) == body["Labels"][RUN]:
+                engine.call("DELETE", f"/networks/{found['Id']}")
+            raise
 
     @contextmanager
     def _nothing_left(self) -> Iterator[None]:
