@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -26,6 +27,7 @@ class MemoryEngine:
         self.ends: dict[str, list[int]] = {}
         self.started: list[str] = []
         self.pulled: list[str] = []
+        self._ids = itertools.count()
         self.refused: dict[str, Refused] = {}
         """By "METHOD path"."""
         self.running = 0
@@ -89,21 +91,23 @@ class MemoryEngine:
             if name in self.containers:
                 raise Refused(409, f"{name} is in use")
             self.containers[name] = {
-                "Id": name,
+                "Id": f"{next(self._ids):064x}",
+                "Name": f"/{name}",
                 "Names": [f"/{name}"],
                 "Labels": body["Labels"],
                 "Body": body,
                 "Status": None,
             }
-            return {"Id": name}
-        name, _, verb = rest.partition("/")
-        found = self._there(self.containers, name)
+            return {"Id": self.containers[name]["Id"]}
+        asked, _, verb = rest.partition("/")
+        found = self._container(asked)
+        name = found["Name"][1:]
         if method == "DELETE":
             del self.containers[name]
             self.lock.notify_all()
         elif verb == "json":
             networks = {"kube-app": {"IPAddress": "10.1.1.1"}}
-            return {"Id": name, "NetworkSettings": {"Networks": networks, "Ports": {}}}
+            return {"NetworkSettings": {"Networks": networks, "Ports": {}}, **found}
         elif verb == "start":
             self.started.append(name)
             ends = self.ends.get(name)
@@ -115,6 +119,11 @@ class MemoryEngine:
             self.running -= 1
             return {"StatusCode": found["Status"] or 0}
         return None
+
+    def _container(self, asked: str) -> dict[str, Any]:
+        """By its name or the beginning of its id, as engines do."""
+        by_id = (each for each in self.containers.values() if each["Id"].startswith(asked))
+        return self.containers.get(asked) or next(by_id, None) or self._there(self.containers, asked)
 
     def _there(self, known: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
         if name not in known:

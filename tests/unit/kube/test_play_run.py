@@ -180,7 +180,7 @@ def test_images_are_pulled_when_they_are_not_there_or_always(engine: MemoryEngin
     ],
 )  # fmt: skip
 def test_what_is_known_before_is_told_before(engine: MemoryEngine, text: str, problem: str) -> None:
-    engine.containers["taken"] = {"Id": "taken", "Labels": {}}
+    engine.containers["taken"] = {"Id": "7a4e", "Name": "/taken", "Names": ["/taken"], "Labels": {}}
     engine.volumes["web_v"] = {"Name": "web_v", "Labels": {}}
     with pytest.raises(CoveError) as raised:
         prepare(engine, plan(text))
@@ -242,3 +242,10 @@ def test_who_is_interrupted_while_the_network_is_made_takes_back_its_own_alone(s
     with pytest.raises(KeyboardInterrupt):
         up(interrupted, POD, said)
     assert bool(interrupted.networks) is not own
+
+
+def test_a_pod_may_have_a_name_that_anothers_id_begins_with(engine: MemoryEngine, said: list[str]) -> None:
+    engine.containers["other"] = {"Id": "cafe" * 16, "Name": "/other", "Names": ["/other"], "Labels": {}}
+    up(engine, pod_text(f"containers: {CONTAINER}", name="cafe"), said)
+    present.remove(engine, "app", volumes=False)
+    assert {*engine.containers} == {"other"}

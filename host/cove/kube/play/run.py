@@ -71,7 +71,8 @@ def prepare(engine: Engine, plan: Plan, say: Callable[[str], None], *, replace: 
     own = {each["Id"] for each in there.containers}
     for name in [name for pod in plan.all_pods for name in pod.names]:
         found = _found(engine, f"/containers/{name}/json")
-        if found is not None and found["Id"] not in own:
+        # What an engine does not know as a name it looks up as the beginning of an id: db, cafe.
+        if found is not None and found["Name"] == f"/{name}" and found["Id"] not in own:
             raise PlayError(
                 f"there is a container {name} already, which is not of this play",
                 f"cove rm -f {name}, or cove rename {name} NAME",
