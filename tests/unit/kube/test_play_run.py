@@ -249,3 +249,15 @@ def test_a_pod_may_have_a_name_that_anothers_id_begins_with(engine: MemoryEngine
     up(engine, pod_text(f"containers: {CONTAINER}", name="cafe"), said)
     present.remove(engine, "app", volumes=False)
     assert {*engine.containers} == {"other"}
+
+
+@pytest.mark.parametrize("source", ["web", "web-main"])
+def test_a_container_of_an_image_that_was_committed_of_a_play_is_not_the_plays(
+    engine: MemoryEngine, said: list[str], source: str
+) -> None:
+    up(engine, POD, said)
+    copy = {"Id": "c0", "Name": "/mine", "Names": ["/mine"], "Labels": engine.containers[source]["Labels"]}
+    engine.containers["mine"] = copy
+    assert present.look(engine, "app").pods == ["web"]
+    removed = present.remove(engine, "app", volumes=False)
+    assert {*removed.containers} == {"web", "web-main"} and {*engine.containers} == {"mine"}
