@@ -133,7 +133,7 @@ class MemoryEngine:
     def _labelled(self, known: dict[str, dict[str, Any]], query: dict[str, Any]) -> list[dict[str, Any]]:
         (label,) = json.loads(query["filters"])["label"]
         key, _, value = label.partition("=")
-        return [each for each in known.values() if each["Labels"].get(key) == value]
+        return [each for each in known.values() if (each["Labels"] or {}).get(key) == value]
 
     @property
     def empty(self) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from cove.errors import CoveError
 from cove.kube.play import present, run
 from cove.kube.play.engine import Refused
-from cove.kube.play.plan import RUN, Plan
+from cove.kube.play.plan import PLAY, RUN, Plan
 from play_engine import MemoryEngine
 from play_support import CONTAINER, plan, pod_text
 
@@ -37,8 +37,8 @@ def said() -> list[str]:
     return []
 
 
-def prepare(engine: MemoryEngine, made: Plan, **more: Any) -> None:
-    run.prepare(engine, made, lambda text: None, **{"replace": False, "named": False, **more})
+def prepare(engine: MemoryEngine, made: Plan, **more: Any) -> list[str]:
+    return run.prepare(engine, made, lambda text: None, **{"replace": False, "named": False, **more})
 
 
 def up(engine: MemoryEngine, text: str, said: list[str], **more: Any) -> run.Result:
@@ -261,3 +261,25 @@ def test_a_container_of_an_image_that_was_committed_of_a_play_is_not_the_plays(
     assert present.look(engine, "app").pods == ["web"]
     removed = present.remove(engine, "app", volumes=False)
     assert {*removed.containers} == {"web", "web-main"} and {*engine.containers} == {"mine"}
+
+
+def test_a_claim_whose_volume_was_there_is_noted_unless_it_is_the_plays_own(
+    engine: MemoryEngine, said: list[str]
+) -> None:
+    engine.volumes["data"] = {"Name": "data", "Labels": None}
+    assert prepare(engine, plan(POD + CLAIM)) == [
+        "claim data: there is a volume of this name already, of no play: it is used as it is"
+    ]
+    del engine.volumes["data"]
+    up(engine, POD + CLAIM, said)
+    assert prepare(engine, plan(POD + CLAIM), replace=True) == []
+
+
+def test_another_plays_claim_is_refused_and_stays(engine: MemoryEngine) -> None:
+    engine.volumes["data"] = {"Name": "data", "Labels": {PLAY: "other"}}
+    with pytest.raises(run.PlayError, match="a claim of the play other"):
+        prepare(engine, plan(POD + CLAIM))
+    text = pod_text(f"containers: {CONTAINER}\nvolumes: [{{name: v, persistentVolumeClaim: {{claimName: data}}}}]")
+    assert prepare(engine, plan(text)) == []
+    assert present.remove(engine, "app", volumes=True).volumes == []
+    assert {*engine.volumes} == {"data"}

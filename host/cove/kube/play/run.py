@@ -15,7 +15,7 @@ from urllib.parse import quote
 from cove.errors import CoveError
 from cove.kube.play import archive, present
 from cove.kube.play.engine import Engine, Refused
-from cove.kube.play.plan import POD_IP, RUN, Body, Check, Container, Entry, Job, Plan, Pod
+from cove.kube.play.plan import PLAY, POD_IP, RUN, Body, Check, Container, Entry, Job, Plan, Pod
 from cove.kube.play.pods import PAUSE
 
 OTHER_PAUSE = "busybox"
@@ -59,8 +59,8 @@ class Result:
     """Of each pod: where it is on this computer, and the port that it leads to."""
 
 
-def prepare(engine: Engine, plan: Plan, say: Callable[[str], None], *, replace: bool, named: bool) -> None:
-    """Whatever can be known before anything is made. Raises `PlayError`, `Refused`."""
+def prepare(engine: Engine, plan: Plan, say: Callable[[str], None], *, replace: bool, named: bool) -> list[str]:
+    """Whatever can be known before anything is made, and notes of that. Raises `PlayError`, `Refused`."""
     there = present.look(engine, plan.name)
     same_file(there, plan.name, plan.file, named=named)
     if there.there and not replace:
@@ -90,7 +90,27 @@ def prepare(engine: Engine, plan: Plan, say: Callable[[str], None], *, replace: 
     for claim, place in plan.wanted_claims.items():
         if _found(engine, f"/volumes/{quote(claim)}") is None:
             raise PlayError(f"{place}: there is no claim {claim} in these manifests, and no volume of that name")
+    notes = _found_claims(engine, plan)
     _images(engine, plan, say)
+    return notes
+
+
+def _found_claims(engine: Engine, plan: Plan) -> list[str]:
+    """Tell of claims whose volume is there, but not of an earlier play of these manifests. Raises `PlayError` for another play's."""
+    notes = []
+    for claim in plan.claims:
+        found = _found(engine, f"/volumes/{claim.name}")
+        if found is None:
+            continue
+        owner = (found.get("Labels") or {}).get(PLAY, "")
+        if owner not in ("", plan.name):
+            raise PlayError(
+                f"claim {claim.name}: there is a volume of this name already, a claim of the play {owner}",
+                "give the claim another name, or leave it out of this play, which then uses that volume as it is",
+            )
+        if not owner:
+            notes.append(f"claim {claim.name}: there is a volume of this name already, of no play: it is used as it is")
+    return notes
 
 
 def same_file(there: present.Present, name: str, file: str, *, named: bool) -> None:
