@@ -108,6 +108,7 @@ def test_a_container_says(fields: str, body: dict[str, Any]) -> None:
          {"Memory": 128 << 20, "NanoCpus": 1_500_000_000, "MemoryReservation": 64 << 20, "CpuShares": 256}),
         ("resources: {requests: {cpu: 1m}}", {"CpuShares": 2}),
         ("resources: {limits: {cpu: 2}}", {"NanoCpus": 2_000_000_000}),
+        ("resources: {limits: {memory: 100m, cpu: 0.1n}}", {"Memory": 1, "NanoCpus": 1}),
         ("securityContext: {privileged: true}", {"Privileged": True}),
         ("securityContext: {readOnlyRootFilesystem: true, capabilities: {add: [NET_ADMIN], drop: [ALL]}}",
          {"ReadonlyRootfs": True, "CapAdd": ["NET_ADMIN"], "CapDrop": ["ALL"]}),
@@ -194,6 +195,7 @@ def test_a_liveness_probe_is_noted_to_restart_nothing() -> None:
 @pytest.mark.parametrize(
     ("probe", "problem"),
     [("grpc: {port: 1}", "grpc is not supported"), ("httpGet: {port: 1, scheme: HTTPS}", "only HTTP is supported"),
+     (f"httpGet: {{port: '{'1' * 5000}'}}", "there is no port 1"),
      ("httpGet: {port: none}", "there is no port none"), ("periodSeconds: 1", "exec, httpGet or tcpSocket is missing")],
 )  # fmt: skip
 def test_probes_that_cannot_be(probe: str, problem: str) -> None:

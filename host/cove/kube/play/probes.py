@@ -93,7 +93,7 @@ def _port(fields: Fields, ports: Mapping[str, int]) -> int:
     value = node.value if node else None
     if isinstance(value, str) and value in ports:
         return ports[value]
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) <= len("65535"):
         value = int(value)
     if isinstance(value, int) and 0 < value < 65536:
         return value

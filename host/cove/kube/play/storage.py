@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from dataclasses import dataclass, field
@@ -215,7 +216,7 @@ def read_quantity(fields: Fields, name: str, scale: int = 1) -> int:
     except ValueError as error:
         fields.wrong(f"{fields.below(name)}: {error}", node.place)
         return 0
-    return -int(-value // 1)
+    return math.ceil(value)
 
 
 def _inside(path: str) -> bool:
