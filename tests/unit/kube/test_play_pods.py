@@ -203,6 +203,13 @@ def test_probes_that_cannot_be(probe: str, problem: str) -> None:
     assert [each for each in wrong(text) if problem in each]
 
 
+def test_what_can_be_asked_by_https_alone_is_not_asked_by_http() -> None:
+    probe = "{httpGet: {port: 1, scheme: HTTPS, path: /x, httpHeaders: [{name: A, value: b}]}}"
+    made, problems = read(pod_text(f"containers: [{{name: a, image: a, readinessProbe: {probe}}}]"))
+    assert made.pods[0].pause["Healthcheck"] == {"Test": ["NONE"]}
+    assert len(problems.unsupported) == 1
+
+
 VOLUMES = """
 - {name: shared, emptyDir: {}}
 - {name: fast, emptyDir: {medium: Memory, sizeLimit: 1Mi}}

@@ -72,14 +72,16 @@ def _command(fields: Fields, ports: Mapping[str, int], timeout: int) -> tuple[li
         host, port = asked.text("host", "127.0.0.1"), _port(asked, ports)
         return ["timeout", str(timeout), "nc", host, str(port), "-e", "true"], True
     if asked := fields.inner("httpGet"):
-        if asked.text("scheme", "HTTP") != "HTTP":
+        scheme = asked.text("scheme", "HTTP")
+        if scheme != "HTTP":
             asked.cannot(f"{asked.path}.scheme: only HTTP is supported")
         path = asked.text("path", "/")
         url = f"http://{asked.text('host', '127.0.0.1')}:{_port(asked, ports)}{path if path[:1] == '/' else f'/{path}'}"
         headers: list[str] = []
         for header in asked.each("httpHeaders"):
             headers += ["--header", f"{header.text('name', needed=True)}: {header.text('value')}"]
-        return ["timeout", str(timeout), "wget", "-q", "-Y", "off", "-O", "/dev/null", *headers, url], True
+        command = ["timeout", str(timeout), "wget", "-q", "-Y", "off", "-O", "/dev/null", *headers, url]
+        return command if scheme == "HTTP" else [], True
     if fields.has("grpc"):
         fields.ignore("grpc")
         fields.cannot(f"{fields.path}.grpc is not supported")

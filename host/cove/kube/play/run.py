@@ -88,7 +88,7 @@ def prepare(engine: Engine, plan: Plan, say: Callable[[str], None], *, replace: 
             f"there is a network {plan.network} already, which is not of this play", f"cove network rm {plan.network}"
         )
     for claim, place in plan.wanted_claims.items():
-        if _found(engine, f"/volumes/{quote(claim)}") is None:
+        if _found(engine, f"/volumes/{quote(claim, safe='')}") is None:
             raise PlayError(f"{place}: there is no claim {claim} in these manifests, and no volume of that name")
     notes = _found_claims(engine, plan)
     _images(engine, plan, say)
