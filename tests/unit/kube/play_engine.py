@@ -26,6 +26,7 @@ class MemoryEngine:
         self.networks: dict[str, dict[str, Any]] = {}
         self.ends: dict[str, list[int]] = {}
         self.started: list[str] = []
+        self.executed: list[tuple[str, list[str], float]] = []
         self.pulled: list[str] = []
         self._ids = itertools.count()
         self.refused: dict[str, Refused] = {}
@@ -45,7 +46,8 @@ class MemoryEngine:
     def kind(self, container: str, path: str) -> str:
         return ""
 
-    def execute(self, container: str, command: list[str]) -> int:
+    def execute(self, container: str, command: list[str], timeout_s: float) -> int:
+        self.executed.append((container, command, timeout_s))
         return 0
 
     def log(self, container: str, lines: int) -> str:

@@ -283,3 +283,20 @@ def test_another_plays_claim_is_refused_and_stays(engine: MemoryEngine) -> None:
     assert prepare(engine, plan(text)) == []
     assert present.remove(engine, "app", volumes=True).volumes == []
     assert {*engine.volumes} == {"data"}
+
+
+def test_a_failing_init_container_of_a_job_is_counted(engine: MemoryEngine, said: list[str]) -> None:
+    engine.ends = {"once-1-a": [1, 4]}
+    text = job("backoffLimit: 1", "OnFailure").replace(
+        "containers:", "initContainers: [{name: a, image: busybox}], containers:"
+    )
+    (result,) = up(engine, text, said).jobs
+    assert (result.done, result.failures, result.exit_code) == (False, 2, 4)
+    assert engine.started == ["once-1", "once-1-a", "once-1-a"]
+
+
+def test_a_sidecars_startup_probe_has_its_time(engine: MemoryEngine, said: list[str]) -> None:
+    probe = "startupProbe: {exec: {command: [test]}, timeoutSeconds: 7}"
+    sidecar = f"[{{name: a, image: busybox, restartPolicy: Always, {probe}}}]"
+    up(engine, pod_text(f"initContainers: {sidecar}\ncontainers: {CONTAINER}"), said)
+    assert engine.executed == [("web-a", ["test"], 8)]

@@ -74,6 +74,7 @@ class Check:
     delay_s: int
     period_s: int
     tries: int
+    timeout_s: int
 
 
 @dataclass(slots=True)

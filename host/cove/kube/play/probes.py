@@ -14,6 +14,8 @@ from cove.kube.play.fields import Fields
 from cove.kube.play.plan import Body, Check
 
 NS = 1_000_000_000
+GRACE_S = 1
+"""More than a command's own time, for it to be begun, and to tell of its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class Probe:
 
     @property
     def check(self) -> Check:
-        return Check(self.command, self.in_pause, self.delay_s, self.period_s, self.failures)
+        timeout = self.timeout_s + GRACE_S
+        return Check(self.command, self.in_pause, self.delay_s, self.period_s, self.failures, timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ def _body(test: list[str], probes: Sequence[Probe], startup: Probe | None) -> Bo
     return {
         "Test": test,
         "Interval": period * NS,
-        "Timeout": (sum(each.timeout_s for each in probes) + 1) * NS,
+        "Timeout": (sum(each.timeout_s for each in probes) + GRACE_S) * NS,
         "Retries": max(each.failures for each in probes),
         "StartPeriod": (delay + (_grace(startup) if startup else 0)) * NS,
         "StartInterval": min(period, startup.period_s if startup else period) * NS,

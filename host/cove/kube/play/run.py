@@ -200,9 +200,9 @@ class Run:
 
     def _take_network(self) -> None:
         """Before all else, for it is the lock: of two plays that begin at once one has it, and only that takes anything back."""
-        body = {"Name": self._plan.network, "Labels": {**self._plan.labels, RUN: uuid.uuid4().hex}}
+        labels = {**self._plan.labels, RUN: uuid.uuid4().hex}
         try:
-            self._engine.call("POST", "/networks/create", body=body)
+            self._engine.call("POST", "/networks/create", body={"Name": self._plan.network, "Labels": labels})
         except Refused as error:
             if error.code == 409:
                 raise PlayError(f"the play {self._plan.name} is being started, or is there, already") from error
@@ -210,7 +210,7 @@ class Run:
         except BaseException:  # interrupted: it may have been made, or be another's
             engine = self._engine.another()
             found = _found(engine, f"/networks/{self._plan.network}")
-            if found is not None and (found.get("Labels") or {}).get(RUN) == body["Labels"][RUN]:
+            if found is not None and (found.get("Labels") or {}).get(RUN) == labels[RUN]:
                 engine.call("DELETE", f"/networks/{found['Id']}")
             raise
 
@@ -262,7 +262,7 @@ class Run:
         engine = self._engine.another()
         with _quiet_when(self._stopping):
             self._make(engine, pod, start=True)
-            self._start(engine, pod)
+            self._start(engine, pod, lambda code: False)
 
     def _make(self, engine: Engine, pod: Pod, *, start: bool) -> None:
         """The pod's own container, running, and the others, not yet."""
@@ -286,22 +286,23 @@ class Run:
             return entry.of_new in self._claims_made
         return not (entry.missing and engine.kind(pod.name, f"/{entry.path}"))
 
-    def _start(self, engine: Engine, pod: Pod) -> None:
+    def _start(self, engine: Engine, pod: Pod, too_many: Callable[[int], bool]) -> None:
+        """`too_many` is told each failure of an init container that would be started again, and says whether that was one too many."""
         for container in pod.inits:
             if container.sidecar:
                 self._call(engine, "POST", f"/containers/{container.name}/start")
                 if container.startup:
                     self._started(engine, pod, container, container.startup)
             else:
-                self._to_the_end(engine, pod, container)
+                self._to_the_end(engine, pod, container, too_many)
         for container in pod.containers:
             self._call(engine, "POST", f"/containers/{container.name}/start")
         self._say(f"pod {pod.name}: {', '.join(each.called for each in pod.containers)}")
 
-    def _to_the_end(self, engine: Engine, pod: Pod, container: Container) -> None:
+    def _to_the_end(self, engine: Engine, pod: Pod, container: Container, too_many: Callable[[int], bool]) -> None:
         delay = self._backoff_s
         while code := self._run(engine, container):
-            if pod.restart == "Never":
+            if pod.restart == "Never" or too_many(code):
                 raise _InitFailed(
                     f"init container {container.called} of pod {pod.name} ended with status {code}{self._last_words(engine, container)}"
                 )
@@ -325,7 +326,7 @@ class Run:
         self._sleep(check.delay_s)
         for _ in range(check.tries):
             self._check()
-            if engine.execute(pod.name if check.in_pause else container.name, check.command) == 0:
+            if engine.execute(pod.name if check.in_pause else container.name, check.command, check.timeout_s) == 0:
                 return
             self._sleep(check.period_s)
         raise PlayError(
@@ -377,7 +378,7 @@ class Run:
     def _run_pod(self, engine: Engine, job: Job, result: JobResult, pod: Pod) -> int:
         """The status of the first container that has failed for good, 0 when all have ended well."""
         try:
-            self._start(engine, pod)
+            self._start(engine, pod, lambda code: self._failed(job, result, pod, code))
         except _InitFailed as error:
             self._say(error.message)
             return 1
