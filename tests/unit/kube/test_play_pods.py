@@ -203,6 +203,22 @@ def test_probes_that_cannot_be(probe: str, problem: str) -> None:
     assert [each for each in wrong(text) if problem in each]
 
 
+def test_a_probes_command_is_expanded_by_what_the_manifest_says() -> None:
+    env = "env: [{name: A, value: a}, {name: B, value: $(A)b}, {name: C, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]"
+    probe = "readinessProbe: {exec: {command: [sh, -c, '$(A) $(B) [$(C)] $(D) $$(A)']}}"
+    made = container(f"{env}, {probe}").body
+    assert made["Healthcheck"]["Test"] == ["CMD", "sh", "-c", "a $(A)b [] $(D) $(A)"]
+
+
+def test_a_probes_command_that_is_too_long_is_refused() -> None:
+    command = f"['{'$(A)' * 2000}']"
+    inner = f"env: [{{name: A, value: {'a' * 100}}}], readinessProbe: {{exec: {{command: {command}}}}}"
+    assert (
+        "readinessProbe.exec.command is longer than"
+        in wrong(pod_text(f"containers: [{{name: a, image: a, {inner}}}]"))[0]
+    )
+
+
 def test_what_can_be_asked_by_https_alone_is_not_asked_by_http() -> None:
     probe = "{httpGet: {port: 1, scheme: HTTPS, path: /x, httpHeaders: [{name: A, value: b}]}}"
     made, problems = read(pod_text(f"containers: [{{name: a, image: a, readinessProbe: {probe}}}]"))

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cove.kube.play.environment import expanded
 from cove.kube.play.fields import Fields
 from cove.kube.play.plan import Body, Check
 
@@ -41,17 +42,18 @@ class Probes:
     startup: Probe | None
 
 
-def read(container: Fields, ports: Mapping[str, int]) -> Probes:
-    startup = _probe(container, "startupProbe", ports)
-    readiness = _probe(container, "readinessProbe", ports)
-    liveness = _probe(container, "livenessProbe", ports)
+def read(container: Fields, ports: Mapping[str, int], variables: Mapping[str, str]) -> Probes:
+    """`variables` are for `$(NAME)` in the commands."""
+    startup = _probe(container, "startupProbe", ports, variables)
+    readiness = _probe(container, "readinessProbe", ports, variables)
+    liveness = _probe(container, "livenessProbe", ports, variables)
     if liveness is not None:
         shown = "is only shown as health" if readiness is None else "is not asked: health is the readinessProbe's"
         container.note(f"{container.path}.livenessProbe {shown}; the engine does not restart what is unhealthy")
     return Probes(readiness or liveness or startup, startup)
 
 
-def _probe(container: Fields, name: str, ports: Mapping[str, int]) -> Probe | None:
+def _probe(container: Fields, name: str, ports: Mapping[str, int], variables: Mapping[str, str]) -> Probe | None:
     fields = container.inner(name)
     if fields is None:
         return None
@@ -59,18 +61,24 @@ def _probe(container: Fields, name: str, ports: Mapping[str, int]) -> Probe | No
     if fields.has("terminationGracePeriodSeconds"):
         fields.ignore("terminationGracePeriodSeconds")
     timeout = fields.number("timeoutSeconds", 1, 1)
-    command, in_pause = _command(fields, ports, timeout)
+    command, in_pause = _command(fields, ports, variables, timeout)
     delay, period = fields.number("initialDelaySeconds", 0), fields.number("periodSeconds", 10, 1)
     failures = fields.number("failureThreshold", 3, 1)
     return Probe(command, in_pause, delay, period, timeout, failures) if command else None
 
 
-def _command(fields: Fields, ports: Mapping[str, int], timeout: int) -> tuple[list[str], bool]:
+def _command(
+    fields: Fields, ports: Mapping[str, int], variables: Mapping[str, str], timeout: int
+) -> tuple[list[str], bool]:
     if run := fields.inner("exec"):
         command = run.texts("command") or []
         if not command:
             run.wrong(f"{run.path}.command is missing")
-        return command, False
+        try:
+            return [expanded(word, variables) for word in command], False
+        except ValueError as error:
+            run.wrong(f"{run.path}.command {error}")
+            return [], False
     if asked := fields.inner("tcpSocket"):
         host, port = asked.text("host", "127.0.0.1"), _port(asked, ports)
         return ["timeout", str(timeout), "nc", host, str(port), "-e", "true"], True
