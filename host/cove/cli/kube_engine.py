@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from cove.cli.client import EngineClient, quote
@@ -11,6 +12,7 @@ from cove.kube.play.engine import Refused
 
 _KINDS = ((1 << 31, "Directory"), (1 << 24, "Socket"), (1 << 21, "CharDevice"), (1 << 26, "BlockDevice"))
 """Bits of Go's os.FileMode, in the order to look for them: a character device is a device as well."""
+TIMED_OUT = 124
 _IRREGULAR = 1 << 27 | 1 << 25 | 1 << 19
 
 
@@ -53,7 +55,7 @@ class ClientEngine:
             return ""
         return next((kind for bit, kind in _KINDS if found.mode & bit), "File")
 
-    def execute(self, container: str, command: list[str]) -> int:
+    def execute(self, container: str, command: list[str], timeout_s: float) -> int:
         asked = {"Cmd": command, "AttachStdout": True, "AttachStderr": True}
         identifier = self.call("POST", f"/containers/{quote(container)}/exec", body=asked)["Id"]
         try:
@@ -61,8 +63,15 @@ class ClientEngine:
         except DaemonError:
             return 126  # the command cannot be started
         try:
-            while connection.sock.recv(1 << 16):
-                pass
+            deadline = time.monotonic() + timeout_s
+            while (left := deadline - time.monotonic()) > 0:
+                connection.sock.settimeout(left)
+                if not connection.sock.recv(1 << 16):
+                    break
+            else:
+                return TIMED_OUT
+        except TimeoutError:
+            return TIMED_OUT  # the engine has no way to end it: it goes on
         finally:
             connection.close()
         code = self.call("GET", f"/exec/{identifier}/json")["ExitCode"]

@@ -118,12 +118,14 @@ def _play(
     if not plan.all_pods:
         raise CliError(f"cove: there is nothing to start in {file}: no Pod, Deployment or Job")
     engine = ClientEngine(context.engine, quiet=quiet)
-    run.prepare(engine, plan, say, replace=replace, named=named)
+    found = run.prepare(engine, plan, say, replace=replace, named=named)
+    for text in found:
+        say(f"note: {text}")
     if replace:
         present.remove(engine, name, volumes=False)
     result = run.Run(engine, plan, say, timeout_s=timeout).up(start=start)
     if as_json:
-        notes = [str(each) for each in sorted(problems.notes)]
+        notes = [*(str(each) for each in sorted(problems.notes)), *found]
         json_output.show(_document(plan, result, notes, [str(each) for each in left_out], started=start))
     elif not quiet:
         _tell(plan, result, started=start)

@@ -13,6 +13,7 @@ import pytest
 from cove.cli import clicked, kube_play, main
 from cove.cli.command import Context
 from cove.cli.errors import CliError
+from cove.cli.kube_engine import ClientEngine
 from cove.errors import CoveError
 from cove.kube.play.problems import ManifestError
 from cove.local import pip
@@ -132,3 +133,10 @@ def test_without_its_package_it_says_how_to_get_it(engine: Engine, monkeypatch: 
     with pytest.raises(CoveError) as raised:
         play(engine, str(tmp_path / "app.yaml"))
     assert "pip install PyYAML" in raised.value.hint
+
+
+def test_a_command_that_does_not_end_in_its_time_has_failed(engine: Engine) -> None:
+    engine.answers["POST", "/containers/c/exec"] = 201, {"Id": "e1"}
+    engine.answers["POST", "/exec/e1/start"] = 200, b""  # and the connection stays open
+    client = Context("cove kube play", host=engine.url).engine
+    assert ClientEngine(client).execute("c", ["sleep", "60"], 0.1) == 124

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -25,7 +26,9 @@ class MemoryEngine:
         self.networks: dict[str, dict[str, Any]] = {}
         self.ends: dict[str, list[int]] = {}
         self.started: list[str] = []
+        self.executed: list[tuple[str, list[str], float]] = []
         self.pulled: list[str] = []
+        self._ids = itertools.count()
         self.refused: dict[str, Refused] = {}
         """By "METHOD path"."""
         self.running = 0
@@ -43,7 +46,8 @@ class MemoryEngine:
     def kind(self, container: str, path: str) -> str:
         return ""
 
-    def execute(self, container: str, command: list[str]) -> int:
+    def execute(self, container: str, command: list[str], timeout_s: float) -> int:
+        self.executed.append((container, command, timeout_s))
         return 0
 
     def log(self, container: str, lines: int) -> str:
@@ -72,6 +76,8 @@ class MemoryEngine:
 
     def _thing(self, known: dict[str, dict[str, Any]], method: str, rest: str, body: Any) -> Any:
         if rest == "create":
+            if known is self.networks and body["Name"] in known:
+                raise Refused(409, f"network with name {body['Name']} already exists")
             known[body["Name"]] = {"Labels": {}, "Id": body["Name"], **body}
             return None
         found = self._there(known, rest)
@@ -87,21 +93,23 @@ class MemoryEngine:
             if name in self.containers:
                 raise Refused(409, f"{name} is in use")
             self.containers[name] = {
-                "Id": name,
+                "Id": f"{next(self._ids):064x}",
+                "Name": f"/{name}",
                 "Names": [f"/{name}"],
                 "Labels": body["Labels"],
                 "Body": body,
                 "Status": None,
             }
-            return {"Id": name}
-        name, _, verb = rest.partition("/")
-        found = self._there(self.containers, name)
+            return {"Id": self.containers[name]["Id"]}
+        asked, _, verb = rest.partition("/")
+        found = self._container(asked)
+        name = found["Name"][1:]
         if method == "DELETE":
             del self.containers[name]
             self.lock.notify_all()
         elif verb == "json":
             networks = {"kube-app": {"IPAddress": "10.1.1.1"}}
-            return {"Id": name, "NetworkSettings": {"Networks": networks, "Ports": {}}}
+            return {"NetworkSettings": {"Networks": networks, "Ports": {}}, **found}
         elif verb == "start":
             self.started.append(name)
             ends = self.ends.get(name)
@@ -114,6 +122,11 @@ class MemoryEngine:
             return {"StatusCode": found["Status"] or 0}
         return None
 
+    def _container(self, asked: str) -> dict[str, Any]:
+        """By its name or the beginning of its id, as engines do."""
+        by_id = (each for each in self.containers.values() if each["Id"].startswith(asked))
+        return self.containers.get(asked) or next(by_id, None) or self._there(self.containers, asked)
+
     def _there(self, known: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
         if name not in known:
             raise Refused(404, f"no such thing: {name}")
@@ -122,7 +135,7 @@ class MemoryEngine:
     def _labelled(self, known: dict[str, dict[str, Any]], query: dict[str, Any]) -> list[dict[str, Any]]:
         (label,) = json.loads(query["filters"])["label"]
         key, _, value = label.partition("=")
-        return [each for each in known.values() if each["Labels"].get(key) == value]
+        return [each for each in known.values() if (each["Labels"] or {}).get(key) == value]
 
     @property
     def empty(self) -> bool:

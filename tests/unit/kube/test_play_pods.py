@@ -108,6 +108,7 @@ def test_a_container_says(fields: str, body: dict[str, Any]) -> None:
          {"Memory": 128 << 20, "NanoCpus": 1_500_000_000, "MemoryReservation": 64 << 20, "CpuShares": 256}),
         ("resources: {requests: {cpu: 1m}}", {"CpuShares": 2}),
         ("resources: {limits: {cpu: 2}}", {"NanoCpus": 2_000_000_000}),
+        ("resources: {limits: {memory: 100m, cpu: 0.1n}}", {"Memory": 1, "NanoCpus": 1}),
         ("securityContext: {privileged: true}", {"Privileged": True}),
         ("securityContext: {readOnlyRootFilesystem: true, capabilities: {add: [NET_ADMIN], drop: [ALL]}}",
          {"ReadonlyRootfs": True, "CapAdd": ["NET_ADMIN"], "CapDrop": ["ALL"]}),
@@ -194,11 +195,35 @@ def test_a_liveness_probe_is_noted_to_restart_nothing() -> None:
 @pytest.mark.parametrize(
     ("probe", "problem"),
     [("grpc: {port: 1}", "grpc is not supported"), ("httpGet: {port: 1, scheme: HTTPS}", "only HTTP is supported"),
+     (f"httpGet: {{port: '{'1' * 5000}'}}", "there is no port 1"),
      ("httpGet: {port: none}", "there is no port none"), ("periodSeconds: 1", "exec, httpGet or tcpSocket is missing")],
 )  # fmt: skip
 def test_probes_that_cannot_be(probe: str, problem: str) -> None:
     text = pod_text(f"containers: [{{name: a, image: a, readinessProbe: {{{probe}}}}}]")
     assert [each for each in wrong(text) if problem in each]
+
+
+def test_a_probes_command_is_expanded_by_what_the_manifest_says() -> None:
+    env = "env: [{name: A, value: a}, {name: B, value: $(A)b}, {name: C, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]"
+    probe = "readinessProbe: {exec: {command: [sh, -c, '$(A) $(B) [$(C)] $(D) $$(A)']}}"
+    made = container(f"{env}, {probe}").body
+    assert made["Healthcheck"]["Test"] == ["CMD", "sh", "-c", "a $(A)b [] $(D) $(A)"]
+
+
+def test_a_probes_command_that_is_too_long_is_refused() -> None:
+    command = f"['{'$(A)' * 2000}']"
+    inner = f"env: [{{name: A, value: {'a' * 100}}}], readinessProbe: {{exec: {{command: {command}}}}}"
+    assert (
+        "readinessProbe.exec.command is longer than"
+        in wrong(pod_text(f"containers: [{{name: a, image: a, {inner}}}]"))[0]
+    )
+
+
+def test_what_can_be_asked_by_https_alone_is_not_asked_by_http() -> None:
+    probe = "{httpGet: {port: 1, scheme: HTTPS, path: /x, httpHeaders: [{name: A, value: b}]}}"
+    made, problems = read(pod_text(f"containers: [{{name: a, image: a, readinessProbe: {probe}}}]"))
+    assert made.pods[0].pause["Healthcheck"] == {"Test": ["NONE"]}
+    assert len(problems.unsupported) == 1
 
 
 VOLUMES = """

@@ -7,6 +7,10 @@ from cove.kube.play.problems import ManifestError
 from play_support import CONTAINER, plan, pod_text, read, wrong
 
 POD = pod_text(f"containers: {CONTAINER}")
+SERVICE = (
+    "apiVersion: v1\nkind: Service\n"
+    "spec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: {0}}}]}}\nmetadata: {{name: s}}\n"
+)
 
 
 def test_fields_that_nobody_reads_are_named_with_their_lines() -> None:
@@ -77,6 +81,12 @@ restartPolicy: ~
         (pod_text(f"containers: {CONTAINER}\ndnsPolicy: None"), "None needs dnsConfig.nameservers"),
         (pod_text(f"containers: {CONTAINER}\nsecurityContext: {{runAsGroup: 1}}"), "without runAsUser is not supported"),
         (pod_text(f"containers: {CONTAINER}\nsecurityContext: {{seccompProfile: {{type: Localhost}}}}"), "Localhost is not supported"),
+        (pod_text(f"containers: {CONTAINER}\nsecurityContext: {{supplementalGroups: [1, '2']}}"), "supplementalGroups[1] must be a number"),
+        (pod_text(f"containers: {CONTAINER}\nsecurityContext: {{supplementalGroups: [true]}}"), "supplementalGroups[0] must be a number"),
+        (pod_text(f"containers: {CONTAINER}\nvolumes: [{{name: v, persistentVolumeClaim: {{claimName: a/../b}}}}]"),
+         "claimName: 'a/../b' is no name of a volume"),
+        (POD + SERVICE.format(0), "app.yaml:9: Service s: spec.ports[0].targetPort must be a number from 1 to 65535, or a name"),
+        (POD + SERVICE.format(70000), "targetPort must be a number from 1 to 65535, or a name"),
     ],
 )  # fmt: skip
 def test_wrong_manifests(text: str, problem: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from cove.errors import CoveError
 from cove.kube.play import present, run
 from cove.kube.play.engine import Refused
-from cove.kube.play.plan import Plan
+from cove.kube.play.plan import PLAY, RUN, Plan
 from play_engine import MemoryEngine
 from play_support import CONTAINER, plan, pod_text
 
@@ -37,8 +37,8 @@ def said() -> list[str]:
     return []
 
 
-def prepare(engine: MemoryEngine, made: Plan, **more: Any) -> None:
-    run.prepare(engine, made, lambda text: None, **{"replace": False, "named": False, **more})
+def prepare(engine: MemoryEngine, made: Plan, **more: Any) -> list[str]:
+    return run.prepare(engine, made, lambda text: None, **{"replace": False, "named": False, **more})
 
 
 def up(engine: MemoryEngine, text: str, said: list[str], **more: Any) -> run.Result:
@@ -180,7 +180,7 @@ def test_images_are_pulled_when_they_are_not_there_or_always(engine: MemoryEngin
     ],
 )  # fmt: skip
 def test_what_is_known_before_is_told_before(engine: MemoryEngine, text: str, problem: str) -> None:
-    engine.containers["taken"] = {"Id": "taken", "Labels": {}}
+    engine.containers["taken"] = {"Id": "7a4e", "Name": "/taken", "Names": ["/taken"], "Labels": {}}
     engine.volumes["web_v"] = {"Name": "web_v", "Labels": {}}
     with pytest.raises(CoveError) as raised:
         prepare(engine, plan(text))
@@ -212,3 +212,91 @@ def test_a_play_is_of_one_file(engine: MemoryEngine, said: list[str]) -> None:
     with pytest.raises(run.PlayError, match="the play app is there already, with 1 pods"):
         prepare(engine, plan(POD))
     prepare(engine, plan(POD), replace=True)
+
+
+def test_of_two_plays_that_begin_at_once_the_second_leaves_the_first_alone(
+    engine: MemoryEngine, said: list[str]
+) -> None:
+    first, second = plan(POD + CLAIM), plan(POD + CLAIM)
+    prepare(engine, first)
+    prepare(engine, second)
+    run.Run(engine, first, said.append).up()
+    with pytest.raises(run.PlayError, match="the play app is being started, or is there, already"):
+        run.Run(engine, second, said.append).up()
+    assert {*engine.containers} == {"web", "web-main"} and {*engine.networks} == {"kube-app"}
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_who_is_interrupted_while_the_network_is_made_takes_back_its_own_alone(said: list[str], own: bool) -> None:
+    class Interrupted(MemoryEngine):
+        def call(self, method: str, path: str, *more: Any, **named: Any) -> Any:
+            if path != "/networks/create":
+                return super().call(method, path, *more, **named)
+            if own:
+                super().call(method, path, *more, **named)
+            else:
+                self.networks["kube-app"] = {"Id": "other", "Name": "kube-app", "Labels": {RUN: "other"}}
+            raise KeyboardInterrupt
+
+    interrupted = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        up(interrupted, POD, said)
+    assert bool(interrupted.networks) is not own
+
+
+def test_a_pod_may_have_a_name_that_anothers_id_begins_with(engine: MemoryEngine, said: list[str]) -> None:
+    engine.containers["other"] = {"Id": "cafe" * 16, "Name": "/other", "Names": ["/other"], "Labels": {}}
+    up(engine, pod_text(f"containers: {CONTAINER}", name="cafe"), said)
+    present.remove(engine, "app", volumes=False)
+    assert {*engine.containers} == {"other"}
+
+
+@pytest.mark.parametrize("source", ["web", "web-main"])
+def test_a_container_of_an_image_that_was_committed_of_a_play_is_not_the_plays(
+    engine: MemoryEngine, said: list[str], source: str
+) -> None:
+    up(engine, POD, said)
+    copy = {"Id": "c0", "Name": "/mine", "Names": ["/mine"], "Labels": engine.containers[source]["Labels"]}
+    engine.containers["mine"] = copy
+    assert present.look(engine, "app").pods == ["web"]
+    removed = present.remove(engine, "app", volumes=False)
+    assert {*removed.containers} == {"web", "web-main"} and {*engine.containers} == {"mine"}
+
+
+def test_a_claim_whose_volume_was_there_is_noted_unless_it_is_the_plays_own(
+    engine: MemoryEngine, said: list[str]
+) -> None:
+    engine.volumes["data"] = {"Name": "data", "Labels": None}
+    assert prepare(engine, plan(POD + CLAIM)) == [
+        "claim data: there is a volume of this name already, of no play: it is used as it is"
+    ]
+    del engine.volumes["data"]
+    up(engine, POD + CLAIM, said)
+    assert prepare(engine, plan(POD + CLAIM), replace=True) == []
+
+
+def test_another_plays_claim_is_refused_and_stays(engine: MemoryEngine) -> None:
+    engine.volumes["data"] = {"Name": "data", "Labels": {PLAY: "other"}}
+    with pytest.raises(run.PlayError, match="a claim of the play other"):
+        prepare(engine, plan(POD + CLAIM))
+    text = pod_text(f"containers: {CONTAINER}\nvolumes: [{{name: v, persistentVolumeClaim: {{claimName: data}}}}]")
+    assert prepare(engine, plan(text)) == []
+    assert present.remove(engine, "app", volumes=True).volumes == []
+    assert {*engine.volumes} == {"data"}
+
+
+def test_a_failing_init_container_of_a_job_is_counted(engine: MemoryEngine, said: list[str]) -> None:
+    engine.ends = {"once-1-a": [1, 4]}
+    text = job("backoffLimit: 1", "OnFailure").replace(
+        "containers:", "initContainers: [{name: a, image: busybox}], containers:"
+    )
+    (result,) = up(engine, text, said).jobs
+    assert (result.done, result.failures, result.exit_code) == (False, 2, 4)
+    assert engine.started == ["once-1", "once-1-a", "once-1-a"]
+
+
+def test_a_sidecars_startup_probe_has_its_time(engine: MemoryEngine, said: list[str]) -> None:
+    probe = "startupProbe: {exec: {command: [test]}, timeoutSeconds: 7}"
+    sidecar = f"[{{name: a, image: busybox, restartPolicy: Always, {probe}}}]"
+    up(engine, pod_text(f"initContainers: {sidecar}\ncontainers: {CONTAINER}"), said)
+    assert engine.executed == [("web-a", ["test"], 8)]

@@ -95,7 +95,7 @@ def read(container: Fields, pod: Surroundings, ports: Mapping[str, int], role: s
     image = container.text("image", needed=True)
     variables = environment.read(container, pod.facts, pod.configs)
     sidecar = role == "init" and container.one_of("restartPolicy", ("Always",)) == "Always"
-    asked = probes.read(container, ports)
+    asked = probes.read(container, ports, environment.static(container))
     if role == "init" and not sidecar and (asked.health or asked.startup):
         container.wrong(f"{container.path}: an init container has no probes, unless its restartPolicy is Always")
     if role == "init":

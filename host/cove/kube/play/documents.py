@@ -13,6 +13,8 @@ MAX_VALUES = 200_000
 MAX_DEPTH = 64
 MAX_TEXT = 32 << 20
 """Characters of all values, as often as an alias stands for them."""
+MAX_NUMBER = 64
+"""Characters of a number."""
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 Value: TypeAlias = "bool | int | float | str | list[Node] | dict[str, Node] | None"
@@ -101,6 +103,10 @@ class _Reader:
             return str(node.value)
         if kind not in ("null", "bool", "int", "float"):
             raise ManifestError(f"{place}: a value of type {node.tag} is not for Kubernetes")
+        if (
+            kind in ("int", "float") and len(node.value) > MAX_NUMBER
+        ):  # Python reads long ones in quadratic time, or not
+            raise ManifestError(f"{place}: a number of more than {MAX_NUMBER} characters: put a text in quotes")
         try:
             made: bool | int | float | None = self._scalars.construct_object(node)
         except (ValueError, YAMLError):

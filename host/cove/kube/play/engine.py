@@ -34,8 +34,8 @@ class Engine(Protocol):
     def kind(self, container: str, path: str) -> str:
         """What a path in a container is, of `storage.HOST_KINDS`; "" for none of these."""
 
-    def execute(self, container: str, command: list[str]) -> int:
-        """Run a command in a container; its exit status."""
+    def execute(self, container: str, command: list[str], timeout_s: float) -> int:
+        """Run a command in a container; its exit status, or 124, as of timeout(1), when it has not ended by then."""
 
     def log(self, container: str, lines: int) -> str:
         """The last that it has said."""

@@ -73,6 +73,11 @@ def read(container: Fields, facts: Facts, configs: Configs) -> dict[str, str]:
     return made
 
 
+def static(container: Fields) -> dict[str, str]:
+    """What Kubernetes knows where it has but the manifest: values as they are written, and empty ones for `valueFrom`."""
+    return {each.text("name"): each.text("value") for each in container.each("env")}
+
+
 def _from(source: Fields, facts: Facts, configs: Configs, made: dict[str, str]) -> None:
     prefix = source.text("prefix")
     for kind, name in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):

@@ -92,12 +92,22 @@ class Fields:
 
     def integer(self, name: str, default: int | None = None, least: int = 0, most: int = 2**63 - 1) -> int | None:
         node = self.take(name)
-        if node is None:
-            return default
+        value = None if node is None else self._integer(node, self.below(name), least, most)
+        return default if value is None else value
+
+    def _integer(self, node: Node, path: str, least: int, most: int) -> int | None:
         if isinstance(node.value, bool) or not isinstance(node.value, int) or not least <= node.value <= most:
-            self.wrong(f"{self.below(name)} must be a number from {least} to {most}", node.place)
-            return default
+            self.wrong(f"{path} must be a number from {least} to {most}", node.place)
+            return None
         return node.value
+
+    def integers(self, name: str, least: int = 0, most: int = 2**63 - 1) -> list[int]:
+        """A list of numbers."""
+        found = (
+            self._integer(node, f"{self.below(name)}[{index}]", least, most)
+            for index, node in enumerate(self.items(name))
+        )
+        return [each for each in found if each is not None]
 
     def number(self, name: str, default: int, least: int = 0, most: int = 2**31 - 1) -> int:
         value = self.integer(name, default, least, most)

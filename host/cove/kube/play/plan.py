@@ -16,6 +16,8 @@ POD = "io.cove.kube.pod"
 ROLE = "io.cove.kube.role"
 CLAIM = "io.cove.kube.claim"
 """Labels by which all that a play has made is found again."""
+RUN = "io.cove.kube.run"
+"""Label of a play's network: which run has made it."""
 
 POD_IP = "\0pod-ip\0"
 """Stands in a body for the pod's address, which is known when its network is there; no YAML has a NUL."""
@@ -72,6 +74,7 @@ class Check:
     delay_s: int
     period_s: int
     tries: int
+    timeout_s: int
 
 
 @dataclass(slots=True)

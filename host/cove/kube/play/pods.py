@@ -132,7 +132,7 @@ def _security(spec: Fields) -> tuple[int | None, Security, dict[str, str]]:
     if fields is None:
         return None, Security(), {}
     group = fields.integer("fsGroup")
-    groups = [each.value for each in fields.items("supplementalGroups") if isinstance(each.value, int)]
+    groups = fields.integers("supplementalGroups")
     sysctls = {each.text("name", needed=True): each.text("value", needed=True) for each in fields.each("sysctls")}
     made = containers.read_security(fields, Security(groups=(*groups, *([group] if group is not None else []))))
     return group, made, sysctls

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cove.kube.play.engine import Engine, Refused
-from cove.kube.play.plan import CLAIM, FILE, PLAY, ROLE
+from cove.kube.play.plan import CLAIM, FILE, PLAY, POD, ROLE
 
 AT_ONCE = 16
 T = TypeVar("T")
@@ -45,11 +45,18 @@ class Removed:
 
 def look(engine: Engine, play: str) -> Present:
     query = {"filters": json.dumps({"label": [f"{PLAY}={play}"]})}
+    containers = engine.call("GET", "/containers/json", {"all": "1", **query}) or []
     return Present(
-        engine.call("GET", "/containers/json", {"all": "1", **query}) or [],
+        [each for each in containers if _made(each)],
         engine.call("GET", "/networks", query) or [],
         (engine.call("GET", "/volumes", query) or {}).get("Volumes") or [],
     )
+
+
+def _made(container: dict[str, Any]) -> bool:
+    """Whether a play has made it. A commit puts labels into images, and so onto what others run of them: names say more."""
+    pod, name = container["Labels"].get(POD, ""), _name(container)
+    return bool(pod) and (name == pod if container["Labels"].get(ROLE) == "pod" else name.startswith(f"{pod}-"))
 
 
 def remove(engine: Engine, play: str, *, volumes: bool, gently: bool = True) -> Removed:

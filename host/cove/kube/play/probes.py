@@ -10,10 +10,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cove.kube.play.environment import expanded
 from cove.kube.play.fields import Fields
 from cove.kube.play.plan import Body, Check
 
 NS = 1_000_000_000
+GRACE_S = 1
+"""More than a command's own time, for it to be begun, and to tell of its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Probe:
 
     @property
     def check(self) -> Check:
-        return Check(self.command, self.in_pause, self.delay_s, self.period_s, self.failures)
+        timeout = self.timeout_s + GRACE_S
+        return Check(self.command, self.in_pause, self.delay_s, self.period_s, self.failures, timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +42,18 @@ class Probes:
     startup: Probe | None
 
 
-def read(container: Fields, ports: Mapping[str, int]) -> Probes:
-    startup = _probe(container, "startupProbe", ports)
-    readiness = _probe(container, "readinessProbe", ports)
-    liveness = _probe(container, "livenessProbe", ports)
+def read(container: Fields, ports: Mapping[str, int], variables: Mapping[str, str]) -> Probes:
+    """`variables` are for `$(NAME)` in the commands."""
+    startup = _probe(container, "startupProbe", ports, variables)
+    readiness = _probe(container, "readinessProbe", ports, variables)
+    liveness = _probe(container, "livenessProbe", ports, variables)
     if liveness is not None:
         shown = "is only shown as health" if readiness is None else "is not asked: health is the readinessProbe's"
         container.note(f"{container.path}.livenessProbe {shown}; the engine does not restart what is unhealthy")
     return Probes(readiness or liveness or startup, startup)
 
 
-def _probe(container: Fields, name: str, ports: Mapping[str, int]) -> Probe | None:
+def _probe(container: Fields, name: str, ports: Mapping[str, int], variables: Mapping[str, str]) -> Probe | None:
     fields = container.inner(name)
     if fields is None:
         return None
@@ -56,30 +61,38 @@ def _probe(container: Fields, name: str, ports: Mapping[str, int]) -> Probe | No
     if fields.has("terminationGracePeriodSeconds"):
         fields.ignore("terminationGracePeriodSeconds")
     timeout = fields.number("timeoutSeconds", 1, 1)
-    command, in_pause = _command(fields, ports, timeout)
+    command, in_pause = _command(fields, ports, variables, timeout)
     delay, period = fields.number("initialDelaySeconds", 0), fields.number("periodSeconds", 10, 1)
     failures = fields.number("failureThreshold", 3, 1)
     return Probe(command, in_pause, delay, period, timeout, failures) if command else None
 
 
-def _command(fields: Fields, ports: Mapping[str, int], timeout: int) -> tuple[list[str], bool]:
+def _command(
+    fields: Fields, ports: Mapping[str, int], variables: Mapping[str, str], timeout: int
+) -> tuple[list[str], bool]:
     if run := fields.inner("exec"):
         command = run.texts("command") or []
         if not command:
             run.wrong(f"{run.path}.command is missing")
-        return command, False
+        try:
+            return [expanded(word, variables) for word in command], False
+        except ValueError as error:
+            run.wrong(f"{run.path}.command {error}")
+            return [], False
     if asked := fields.inner("tcpSocket"):
         host, port = asked.text("host", "127.0.0.1"), _port(asked, ports)
         return ["timeout", str(timeout), "nc", host, str(port), "-e", "true"], True
     if asked := fields.inner("httpGet"):
-        if asked.text("scheme", "HTTP") != "HTTP":
+        scheme = asked.text("scheme", "HTTP")
+        if scheme != "HTTP":
             asked.cannot(f"{asked.path}.scheme: only HTTP is supported")
         path = asked.text("path", "/")
         url = f"http://{asked.text('host', '127.0.0.1')}:{_port(asked, ports)}{path if path[:1] == '/' else f'/{path}'}"
         headers: list[str] = []
         for header in asked.each("httpHeaders"):
             headers += ["--header", f"{header.text('name', needed=True)}: {header.text('value')}"]
-        return ["timeout", str(timeout), "wget", "-q", "-Y", "off", "-O", "/dev/null", *headers, url], True
+        command = ["timeout", str(timeout), "wget", "-q", "-Y", "off", "-O", "/dev/null", *headers, url]
+        return command if scheme == "HTTP" else [], True
     if fields.has("grpc"):
         fields.ignore("grpc")
         fields.cannot(f"{fields.path}.grpc is not supported")
@@ -93,7 +106,7 @@ def _port(fields: Fields, ports: Mapping[str, int]) -> int:
     value = node.value if node else None
     if isinstance(value, str) and value in ports:
         return ports[value]
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) <= len("65535"):
         value = int(value)
     if isinstance(value, int) and 0 < value < 65536:
         return value
@@ -128,7 +141,7 @@ def _body(test: list[str], probes: Sequence[Probe], startup: Probe | None) -> Bo
     return {
         "Test": test,
         "Interval": period * NS,
-        "Timeout": (sum(each.timeout_s for each in probes) + 1) * NS,
+        "Timeout": (sum(each.timeout_s for each in probes) + GRACE_S) * NS,
         "Retries": max(each.failures for each in probes),
         "StartPeriod": (delay + (_grace(startup) if startup else 0)) * NS,
         "StartInterval": min(period, startup.period_s if startup else period) * NS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from urllib.parse import quote
 from cove.errors import CoveError
 from cove.kube.play import archive, present
 from cove.kube.play.engine import Engine, Refused
-from cove.kube.play.plan import POD_IP, Body, Check, Container, Entry, Job, Plan, Pod
+from cove.kube.play.plan import PLAY, POD_IP, RUN, Body, Check, Container, Entry, Job, Plan, Pod
 from cove.kube.play.pods import PAUSE
 
 OTHER_PAUSE = "busybox"
@@ -58,8 +59,8 @@ class Result:
     """Of each pod: where it is on this computer, and the port that it leads to."""
 
 
-def prepare(engine: Engine, plan: Plan, say: Callable[[str], None], *, replace: bool, named: bool) -> None:
-    """Whatever can be known before anything is made. Raises `PlayError`, `Refused`."""
+def prepare(engine: Engine, plan: Plan, say: Callable[[str], None], *, replace: bool, named: bool) -> list[str]:
+    """Whatever can be known before anything is made, and notes of that. Raises `PlayError`, `Refused`."""
     there = present.look(engine, plan.name)
     same_file(there, plan.name, plan.file, named=named)
     if there.there and not replace:
@@ -70,7 +71,8 @@ def prepare(engine: Engine, plan: Plan, say: Callable[[str], None], *, replace: 
     own = {each["Id"] for each in there.containers}
     for name in [name for pod in plan.all_pods for name in pod.names]:
         found = _found(engine, f"/containers/{name}/json")
-        if found is not None and found["Id"] not in own:
+        # What an engine does not know as a name it looks up as the beginning of an id: db, cafe.
+        if found is not None and found["Name"] == f"/{name}" and found["Id"] not in own:
             raise PlayError(
                 f"there is a container {name} already, which is not of this play",
                 f"cove rm -f {name}, or cove rename {name} NAME",
@@ -86,9 +88,29 @@ def prepare(engine: Engine, plan: Plan, say: Callable[[str], None], *, replace: 
             f"there is a network {plan.network} already, which is not of this play", f"cove network rm {plan.network}"
         )
     for claim, place in plan.wanted_claims.items():
-        if _found(engine, f"/volumes/{quote(claim)}") is None:
+        if _found(engine, f"/volumes/{quote(claim, safe='')}") is None:
             raise PlayError(f"{place}: there is no claim {claim} in these manifests, and no volume of that name")
+    notes = _found_claims(engine, plan)
     _images(engine, plan, say)
+    return notes
+
+
+def _found_claims(engine: Engine, plan: Plan) -> list[str]:
+    """Tell of claims whose volume is there, but not of an earlier play of these manifests. Raises `PlayError` for another play's."""
+    notes = []
+    for claim in plan.claims:
+        found = _found(engine, f"/volumes/{claim.name}")
+        if found is None:
+            continue
+        owner = (found.get("Labels") or {}).get(PLAY, "")
+        if owner not in ("", plan.name):
+            raise PlayError(
+                f"claim {claim.name}: there is a volume of this name already, a claim of the play {owner}",
+                "give the claim another name, or leave it out of this play, which then uses that volume as it is",
+            )
+        if not owner:
+            notes.append(f"claim {claim.name}: there is a volume of this name already, of no play: it is used as it is")
+    return notes
 
 
 def same_file(there: present.Present, name: str, file: str, *, named: bool) -> None:
@@ -162,8 +184,8 @@ class Run:
     def up(self, *, start: bool = True) -> Result:
         """Make and start everything, and wait for jobs. Raises `PlayError`, `Refused`, and `KeyboardInterrupt`; then nothing is left."""
         plan = self._plan
+        self._take_network()
         with self._nothing_left():
-            self._engine.call("POST", "/networks/create", body={"Name": plan.network, "Labels": plan.labels})
             for claim in plan.claims:
                 if _found(self._engine, f"/volumes/{claim.name}") is None:
                     self._engine.call("POST", "/volumes/create", body=claim.body)
@@ -175,6 +197,22 @@ class Run:
             results = [JobResult(job.name, len(job.pods)) for job in plan.jobs]
             self._all_at_once(results)
             return Result(results, {pod.name: self._ports(pod) for pod in plan.pods if pod.published})
+
+    def _take_network(self) -> None:
+        """Before all else, for it is the lock: of two plays that begin at once one has it, and only that takes anything back."""
+        labels = {**self._plan.labels, RUN: uuid.uuid4().hex}
+        try:
+            self._engine.call("POST", "/networks/create", body={"Name": self._plan.network, "Labels": labels})
+        except Refused as error:
+            if error.code == 409:
+                raise PlayError(f"the play {self._plan.name} is being started, or is there, already") from error
+            raise
+        except BaseException:  # interrupted: it may have been made, or be another's
+            engine = self._engine.another()
+            found = _found(engine, f"/networks/{self._plan.network}")
+            if found is not None and (found.get("Labels") or {}).get(RUN) == labels[RUN]:
+                engine.call("DELETE", f"/networks/{found['Id']}")
+            raise
 
     @contextmanager
     def _nothing_left(self) -> Iterator[None]:
@@ -224,7 +262,7 @@ class Run:
         engine = self._engine.another()
         with _quiet_when(self._stopping):
             self._make(engine, pod, start=True)
-            self._start(engine, pod)
+            self._start(engine, pod, lambda code: False)
 
     def _make(self, engine: Engine, pod: Pod, *, start: bool) -> None:
         """The pod's own container, running, and the others, not yet."""
@@ -248,22 +286,23 @@ class Run:
             return entry.of_new in self._claims_made
         return not (entry.missing and engine.kind(pod.name, f"/{entry.path}"))
 
-    def _start(self, engine: Engine, pod: Pod) -> None:
+    def _start(self, engine: Engine, pod: Pod, too_many: Callable[[int], bool]) -> None:
+        """`too_many` is told each failure of an init container that would be started again, and says whether that was one too many."""
         for container in pod.inits:
             if container.sidecar:
                 self._call(engine, "POST", f"/containers/{container.name}/start")
                 if container.startup:
                     self._started(engine, pod, container, container.startup)
             else:
-                self._to_the_end(engine, pod, container)
+                self._to_the_end(engine, pod, container, too_many)
         for container in pod.containers:
             self._call(engine, "POST", f"/containers/{container.name}/start")
         self._say(f"pod {pod.name}: {', '.join(each.called for each in pod.containers)}")
 
-    def _to_the_end(self, engine: Engine, pod: Pod, container: Container) -> None:
+    def _to_the_end(self, engine: Engine, pod: Pod, container: Container, too_many: Callable[[int], bool]) -> None:
         delay = self._backoff_s
         while code := self._run(engine, container):
-            if pod.restart == "Never":
+            if pod.restart == "Never" or too_many(code):
                 raise _InitFailed(
                     f"init container {container.called} of pod {pod.name} ended with status {code}{self._last_words(engine, container)}"
                 )
@@ -287,7 +326,7 @@ class Run:
         self._sleep(check.delay_s)
         for _ in range(check.tries):
             self._check()
-            if engine.execute(pod.name if check.in_pause else container.name, check.command) == 0:
+            if engine.execute(pod.name if check.in_pause else container.name, check.command, check.timeout_s) == 0:
                 return
             self._sleep(check.period_s)
         raise PlayError(
@@ -339,7 +378,7 @@ class Run:
     def _run_pod(self, engine: Engine, job: Job, result: JobResult, pod: Pod) -> int:
         """The status of the first container that has failed for good, 0 when all have ended well."""
         try:
-            self._start(engine, pod)
+            self._start(engine, pod, lambda code: self._failed(job, result, pod, code))
         except _InitFailed as error:
             self._say(error.message)
             return 1

@@ -82,6 +82,9 @@ def _port(fields: Fields, service: Fields) -> Port:
     if isinstance(target, bool) or not isinstance(target, int | str):
         service.wrong(f"{fields.path}.targetPort must be a number or a name")
         target = port
+    elif isinstance(target, int) and node and not 0 < target < 65536:
+        service.wrong(f"{fields.path}.targetPort must be a number from 1 to 65535, or a name", node.place)
+        target = port
     return Port(port, target, fields.number("nodePort", 0, 0, 65535), protocol, fields.place)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from cove.kube.play.plan import CLAIM, VOLUMES, Body, Entry, HostPath, Volume
 from cove.kube.play.problems import Place
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
+VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
+"""A claim of no manifest may be any volume that is there, and the engine's names have more signs than a cluster's."""
 HOST_KINDS = ("", "Directory", "DirectoryOrCreate", "File", "Socket", "CharDevice", "BlockDevice")
 
 
@@ -98,6 +101,8 @@ class Storage:
 
     def _claim(self, name: str, fields: Fields) -> None:
         claim = fields.text("claimName", needed=True)
+        if claim and not VOLUME_NAME.match(claim):
+            fields.wrong(f"{fields.path}.claimName: {claim!r} is no name of a volume")
         read_only = bool(fields.flag("readOnly"))
         if (self.namespace, claim) not in self.claims and claim:
             self.wanted_claims.setdefault(claim, fields.place)
@@ -215,7 +220,7 @@ def read_quantity(fields: Fields, name: str, scale: int = 1) -> int:
     except ValueError as error:
         fields.wrong(f"{fields.below(name)}: {error}", node.place)
         return 0
-    return -int(-value // 1)
+    return math.ceil(value)
 
 
 def _inside(path: str) -> bool:
