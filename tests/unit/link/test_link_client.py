@@ -191,13 +191,18 @@ def test_after_nonsense_the_link_begins_anew(noise: bytes, caplog: pytest.LogCap
     ]
 
 
-def stop_reading(host: HostEnd, client: LinkClient) -> None:
-    """The host reads no more, and all waits for it that may."""
+async def stop_reading(host: HostEnd, client: LinkClient) -> None:
+    """The host reads no more, and all waits for it that may: a terminal makes room a moment after it seemed full."""
     host.pause()
-    for size in (1 << 20, 1 << 10, 1):
-        with contextlib.suppress(ConnectionError):
-            while True:
-                client._port.write(b"x" * size)
+    written = -1
+    while written:
+        written = 0
+        for size in (1 << 20, 1 << 10, 1):
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    client._port.write(b"x" * size)
+                    written += size
+        await asyncio.sleep(0.02)
 
 
 def read_again(host: HostEnd) -> None:
@@ -212,7 +217,7 @@ def test_a_host_that_reads_nothing_for_long_has_gone(caplog: pytest.LogCaptureFi
     async def scenario(host: HostEnd, client: LinkClient) -> None:
         host.send(hello())
         await host.receive("ready")
-        stop_reading(host, client)
+        await stop_reading(host, client)
         asked = asyncio.ensure_future(client.publish(PORT))
         await asyncio.sleep(0.05)  # the loop goes on
         assert not client.connected
@@ -221,7 +226,7 @@ def test_a_host_that_reads_nothing_for_long_has_gone(caplog: pytest.LogCaptureFi
         request = await host.receive("publish")
         host.send(Reply(request["id"], ok=True, ports=(PORT,)))
         assert (await asked).ok
-        stop_reading(host, client)
+        await stop_reading(host, client)
         client.announce_stop()
         assert not client.connected
 
@@ -233,7 +238,7 @@ def test_a_host_that_reads_nothing_for_long_has_gone(caplog: pytest.LogCaptureFi
 @pytest.mark.timeout(20, method="signal")
 def test_a_hello_that_cannot_be_answered_leaves_a_link_that_can_be_greeted_again() -> None:
     async def scenario(host: HostEnd, client: LinkClient) -> None:
-        stop_reading(host, client)
+        await stop_reading(host, client)
         host.send(hello())
         await asyncio.sleep(0.05)
         assert not client.connected
