@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cove.cli.client import quote
 from cove.cli.command import Command, Context
 from cove.cli.errors import CliError
-from cove.cli.flags import Flag, Values, switch, text
+from cove.cli.flags import Flag, Values, one_of, switch, text
 
 if TYPE_CHECKING:
     from cove.contents.package import Contents, Image, Installed
@@ -33,7 +33,7 @@ _KINDS = {"spdx": "spdx", "spdx-json": "spdx", "cyclonedx": "cyclonedx", "cyclon
 
 def sbom(context: Context, values: Values) -> int:
     """`cove image sbom`"""
-    kind = "json" if values["json"] else _one_of("format", values["format"], _KINDS)
+    kind = "json" if values["json"] else _KINDS[one_of("format", values["format"], _KINDS)]
     _check(values["output"])
     from cove.contents import provenance
 
@@ -58,7 +58,7 @@ def sbom(context: Context, values: Values) -> int:
 
 def scan(context: Context, values: Values) -> int:
     """`cove image scan`"""
-    kind = "json" if values["json"] else _one_of("format", values["format"], ("table", "json", "sarif"))
+    kind = "json" if values["json"] else one_of("format", values["format"], ("table", "json", "sarif"))
     threshold = _threshold(values["fail-on"])
     path = values["database"] or os.environ.get("COVE_OSV_DATABASE", "")
     if not path:
@@ -97,18 +97,12 @@ def scan(context: Context, values: Values) -> int:
     return FOUND if found.at_least(threshold) else 0
 
 
-def _one_of(name: str, given: str, known: Mapping[str, str] | tuple[str, ...]) -> str:
-    if given not in known:
-        raise CliError(f"unknown --{name}: {given}: it must be one of {', '.join(known)}")
-    return known[given] if isinstance(known, Mapping) else given
-
-
 def _threshold(given: str) -> Level | None:
     if not given:
         return None
     from cove.vulnerabilities.severity import THRESHOLDS, Level
 
-    return Level[_one_of("fail-on", given, THRESHOLDS).upper()]
+    return Level[one_of("fail-on", given, THRESHOLDS).upper()]
 
 
 def _check(output: str) -> None:

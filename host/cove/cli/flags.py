@@ -9,10 +9,10 @@ millisecond.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from cove.cli.errors import UsageError
+from cove.cli.errors import CliError, UsageError
 
 TRUE = {"1", "t", "T", "true", "TRUE", "True"}
 FALSE = {"0", "f", "F", "false", "FALSE", "False"}
@@ -297,3 +297,10 @@ def _first_line(text: str, room: int) -> tuple[str, str]:
     if 0 < newline < cut:
         cut = newline
     return text[:cut], text[cut + 1 :]
+
+
+def one_of(name: str, given: str, known: Collection[str]) -> str:
+    """The value of a flag of Cove's own that takes these words. Raises `CliError`."""
+    if given not in known:
+        raise CliError(f"unknown --{name}: {given}: it must be one of {', '.join(known)}")
+    return given

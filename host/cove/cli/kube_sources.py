@@ -16,6 +16,7 @@ from cove.cli.clicked import switch
 from cove.cli.client import quote
 from cove.cli.command import Context
 from cove.cli.errors import CliError
+from cove.cli.flags import one_of
 
 if TYPE_CHECKING:
     from cove.kube.generate.manifests import Options, Route
@@ -85,7 +86,7 @@ def application(context: Context, asked: Asked) -> Application:
     """Raises `CliError`, `CoveError`."""
     from cove.kube.generate import binds, manifests
 
-    _one_of("bind-mounts", asked.bind_mounts, binds.CHOICES)
+    one_of("bind-mounts", asked.bind_mounts, binds.CHOICES)
     choice = binds.Binds(asked.bind_mounts)
     if asked.containers:
         if asked.file or asked.project_name or asked.profile or asked.env_file:
@@ -107,7 +108,7 @@ def manifest_options(asked: Asked) -> Options:
 
     return Options(
         namespace=asked.namespace,
-        service_type=_one_of("service-type", asked.service_type, ("ClusterIP", "NodePort", "LoadBalancer")),
+        service_type=one_of("service-type", asked.service_type, ("ClusterIP", "NodePort", "LoadBalancer")),
         volume_size=asked.volume_size,
         storage_class=asked.storage_class,
         routes=tuple(_route(text) for text in asked.ingress),
@@ -126,12 +127,6 @@ def tell(notes: Sequence[Note], *, strict: bool) -> None:
 
 def notes_json(notes: Sequence[Note]) -> list[dict[str, Any]]:
     return [{"workload": note.workload or None, "text": note.text, "lost": note.lost} for note in notes]
-
-
-def _one_of(name: str, given: str, known: Sequence[str]) -> str:
-    if given not in known:
-        raise CliError(f"unknown --{name}: {given}: it must be one of {', '.join(known)}")
-    return given
 
 
 def _route(text: str) -> Route:

@@ -16,10 +16,7 @@ def check_installed(module: str) -> None:
     if find_spec(module) is not None:
         return
     package = _PACKAGES[module]
-    told = pip.command(package)
     raise CoveError(
         f"this needs the Python package {package}, which Cove's Python does not have",
-        f"install it: {told}   (it is of Cove's extra [kube])"
-        if told
-        else "it cannot be added to this Cove, a package without pip: install Cove by pip instead, with its extra [kube]",
+        pip.hint(package, "kube", alone=False),
     )

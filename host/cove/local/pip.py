@@ -18,3 +18,12 @@ def command(package: str) -> str | None:
         return None  # PEP 668: as Homebrew's and Debian's
     words = [sys.executable, "-m", "pip", "install", package]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def hint(package: str, extra: str, *, alone: bool) -> str:
+    """How to have a package of one of Cove's extras; `alone`: it is all of it."""
+    if told := command(package):
+        return f"install it: {told}   (it is {'' if alone else 'of '}Cove's extra [{extra}])"
+    return (
+        f"it cannot be added to this Cove, a package without pip: install Cove by pip instead, with its extra [{extra}]"
+    )

@@ -34,9 +34,7 @@ def check_installed() -> None:
 def _install_hint() -> str:
     if _SYSTEMS.is_symlink():
         return "install Debian's: sudo apt install python3-pyside6.qtwidgets   (Debian 13 and later have it)"
-    if told := pip.command("PySide6-Essentials"):
-        return f"install it: {told}   (it is Cove's extra [tray])"
-    return "it cannot be added to this Cove, a package without pip: install Cove by pip instead, with its extra [tray]"
+    return pip.hint("PySide6-Essentials", "tray", alone=True)
 
 
 def check_desktop() -> None:
