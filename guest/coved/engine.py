@@ -199,7 +199,8 @@ class Engine:
     async def _share(self, told: protocol.Shares) -> tuple[dict[str, str], list[str]]:
         assert self.shares is not None
         folders = tuple(Share(one.tag, one.path, one.read_only, one.driver, one.token) for one in told.shares)
-        answer = await self.shares.set(Table(folders, told.windows, told.fold_case), told.lost)
+        table = Table(folders, told.windows, told.fold_case, told.sockets)
+        answer = await self.shares.set(table, told.lost)
         self._watching = asyncio.get_running_loop().create_task(self.containers.watch_again())  # when this is answered
         return answer
 

@@ -30,6 +30,8 @@ MAX_CHANGES = 512
 """The most changes of one ``changes``."""
 MAX_SHARES = 64
 """The most folders that the host shares."""
+MAX_SOCKETS = 8
+"""The most paths of the host by which its programs call the engine's socket."""
 
 _HEADER = struct.Struct("!I")
 _MAX_TEXT = 4096
@@ -443,12 +445,14 @@ class Shares:
     fold_case: bool = False
     lost: tuple[str, ...] = ()
     """Tags of those whose server has ended: what is mounted of them answers nothing any more, and goes, whoever uses it."""
+    sockets: tuple[str, ...] = ()
+    """Paths of the host's computer at which this engine answers there: in a container they mean the engine's own socket."""
 
     def to_json(self) -> dict[str, Any]:
         shares = [share.to_json() for share in self.shares]
         return {
             "type": "shares", "id": self.id, "shares": shares, "windows": self.windows, "fold_case": self.fold_case,
-            "lost": [*self.lost],
+            "lost": [*self.lost], "sockets": [*self.sockets],
         }  # fmt: skip
 
 
@@ -515,6 +519,7 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
                 _boolean(message, "windows", False),
                 _boolean(message, "fold_case", False),
                 tuple(_text({"tag": tag}, "tag") for tag in _list({"lost": [], **message}, "lost", MAX_SHARES)),
+                tuple(_text({"path": path}, "path") for path in _list({"sockets": [], **message}, "sockets", MAX_SOCKETS)),
             )
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the host")

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import posixpath
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ from coved.outside import Zone
 from coved.shares import mounting
 from coved.shares import zone as zones
 from coved.shares.resolve import NotShared, Place, resolve
-from coved.shares.table import Share, Table, is_of_the_vm
+from coved.shares.table import SOCKET, Share, Table, is_of_the_vm
 from coved.threads import abandonable
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Shares:
             made = await asyncio.gather(*map(self._mount, once.values()))
             errors |= {share.tag: error for share, error in made if error}
             mounted = tuple(share for share in table.shares if share.tag not in errors)
-            self.table = Table(mounted, table.windows, table.fold_case)
+            self.table = replace(table, shares=mounted)
             self._missing = tuple(share for share in table.shares if share.tag in errors)
             self._errors = errors
             if table.shares or not gone:  # those that were taken away for a suspension come again
@@ -174,7 +174,9 @@ class Shares:
             ) from None
 
     async def _not_shared(self, source: str, led_to: str) -> Located:
-        """What is not the user's may be the VM's own, as it always was, if it is there."""
+        """What is not the user's may be the VM's own, as it always was, if it is there; and the engine has one socket, wherever it is met."""
+        if self.table.is_socket(led_to):
+            return Located(SOCKET)
         for share in self._missing:
             if Table((share,), self.table.windows, self.table.fold_case).find(led_to):
                 raise EngineError(
@@ -201,6 +203,7 @@ class Shares:
 
     def warning(self, source: str) -> str:
         """For a source that turned out to be the VM's own; "" when that is what people mean by it."""
-        if is_of_the_vm(source) or self.table.find(source) or zones.is_known(self.table.normal(source), self._zone()):
+        known = is_of_the_vm(source) or self.table.is_socket(source) or self.table.find(source)
+        if known or zones.is_known(self.table.normal(source), self._zone()):
             return ""
         return f"{source} is a path in Cove's VM: this computer does not share its own{self._how(source)}"

@@ -7,8 +7,10 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+SOCKET = "/run/docker.sock"
+"""The engine's own."""
 OF_THE_VM = (
-    "/var/run/docker.sock", "/run/docker.sock", "/run/host-services", "/dev", "/proc", "/sys", "/lib/modules", "/var/lib/cove",
+    "/var/run/docker.sock", SOCKET, "/run/host-services", "/dev", "/proc", "/sys", "/lib/modules", "/var/lib/cove",
 )  # fmt: skip
 """What people mean in the engine's own machine, wherever that is and whatever is shared with it."""
 _DRIVE = re.compile(r"([A-Za-z]):(?=[\\/]|$)")
@@ -35,11 +37,13 @@ class Table:
     Args:
         windows: with letters for drives; backslashes are slashes.
         fold_case: a name may be written with letters of any case.
+        sockets: where the engine's socket is on that computer.
     """
 
     shares: tuple[Share, ...] = ()
     windows: bool = False
     fold_case: bool = False
+    sockets: tuple[str, ...] = ()
 
     def normal(self, path: str) -> str:
         """A path in the one form in which paths are compared: ``/c/Users/me`` for all of what Windows' programs make of C:\\Users\\me.
@@ -62,7 +66,7 @@ class Table:
         ``..`` and symbolic links are not looked at: the path shall be free of the one, and ``coved.shares.resolve`` follows the others.
         """
         wanted = self.normal(path)
-        if is_of_the_vm(wanted):
+        if is_of_the_vm(wanted) or self.is_socket(wanted):
             return None
         found: tuple[Share, str] | None = None
         length = -1
@@ -72,6 +76,11 @@ class Table:
             if below is not None and len(root) > length:
                 found, length = (share, below), len(root)
         return found
+
+    def is_socket(self, path: str) -> bool:
+        """Whether that computer's programs reach the engine at a path, symbolic links in it not being looked at."""
+        wanted = self._folded(self.normal(path))
+        return any(wanted == self._folded(self.normal(one)) for one in self.sockets)
 
     def _folded(self, path: str) -> str:
         """What is the same for all ways of writing one name. macOS takes an accent with its letter and after it for the same, which

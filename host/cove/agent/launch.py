@@ -73,6 +73,9 @@ def start_agent(paths: MachinePaths) -> None:
                 lifecycle.existing(paths.name)  # a name may be mistyped: only the machine that all have makes itself
             lifecycle.init(paths.name)
         paths.make_run_dir()
+        from cove.machine import usual_socket
+
+        usual_socket.create(paths)
         if answers(paths):
             return  # somebody else has started it meanwhile
         # An agent that is just ending lets go of the machine in a moment; only then can the next one have it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from cove.errors import MachineBusy, MachineExists, MachineNotFound
-from cove.machine import autostart, docker_context
+from cove.machine import autostart, docker_context, usual_socket
 from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
 from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, is_name, machines_dir
@@ -64,6 +64,7 @@ def remove(name: str) -> None:
         existing(name)  # somebody else may have removed it meanwhile
         check_stopped(paths)
         docker_context.remove(paths)
+        usual_socket.remove(paths)
         autostart.forget(name)
         shutil.rmtree(paths.folder)
         shutil.rmtree(paths.run_dir, ignore_errors=True)

@@ -16,6 +16,7 @@ from coved.link.protocol import Shared, SharedFolder, Shares
 
 from cove.drivers.base import Driver
 from cove.errors import CoveError, DriverError
+from cove.machine import usual_socket
 from cove.machine.paths import MachinePaths
 from cove.share import choice, servers
 from cove.share import folders as listing
@@ -196,7 +197,11 @@ class Folders:
             SharedFolder(folder.tag, path, folder.read_only, self.carrier(folder), self._token)
             for folder, path in listing.names(folders)
         )
-        message = Shares(number, shares, listing.is_windows(), listing.fold_case(), lost)
+        # The link too, for its folder need not be one that is shared.
+        sockets = [self._paths.docker_socket, *([usual_socket.path()] if usual_socket.leads_to(self._paths) else ())]
+        message = Shares(
+            number, shares, listing.is_windows(), listing.fold_case(), lost, tuple(str(one) for one in sockets)
+        )
         answer: asyncio.Future[Shared] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         try:

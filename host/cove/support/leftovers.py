@@ -13,7 +13,7 @@ from typing import Any
 
 from cove.agent import removal
 from cove.errors import CoveError
-from cove.machine import autostart, docker_context, lifecycle
+from cove.machine import autostart, docker_context, lifecycle, usual_socket
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths, cache_dir, config_dir, data_dir, images_dir, machines_dir, runtime_dir
 from cove.machine.sizes import approximate_size
@@ -68,6 +68,8 @@ def of_uninstall(*, keep_data: bool) -> list[Leftover]:
         meta = docker_context.meta_file(name)
         if docker_context.is_of(MachinePaths(name)):
             found.append(Leftover(f"docker context {docker_context.name_for(name)}", meta.parent, _size(meta.parent)))
+        if usual_socket.leads_to(MachinePaths(name)):
+            found.append(Leftover(f"link to the socket of machine {name}", usual_socket.path(), 0))
         for entry in autostart.files(name):
             found.append(Leftover(f"what your login starts of machine {name}", entry, _size(entry)))
         if not keep_data:
@@ -101,6 +103,7 @@ def uninstall(gone: Sequence[Leftover], warn: Warn = _nobody, *, keep_data: bool
             removal.take_away(MachinePaths(name), warn)
     for name in names:
         docker_context.remove(MachinePaths(name))
+        usual_socket.remove(MachinePaths(name))
         autostart.forget(name)
     for each in gone:
         _remove(each.path)

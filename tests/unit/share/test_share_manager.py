@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cove.errors import CoveError, DriverError
+from cove.machine import usual_socket
 from cove.machine.paths import MachinePaths
 from cove.share import manager, servers
 from cove.share.folders import Folder
@@ -301,3 +302,23 @@ def test_a_folder_is_plugged_once_however_often_that_is_begun() -> None:
             assert vm.done == ["+folder0", "+folder1"] * 2
 
     asyncio.run(run())
+
+
+def test_the_guest_is_told_where_its_socket_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+
+    async def told(machine: str) -> list[str]:
+        vm, paths = Vm(), MachinePaths(machine)
+        paths.make_run_dir()
+        usual_socket.create(paths)
+        made = Folders(paths, vm, (), "9p")  # type: ignore[arg-type]
+        made.send, vm.folders = vm.send, made
+        made.wanted_by_guest()
+        await settle()
+        await made.close()
+        return list(vm.told[0]["sockets"])
+
+    own = str(MachinePaths("default").docker_socket)
+    assert asyncio.run(told("default")) == [own, f"{tmp_path}/home/.docker/run/docker.sock"]
+    assert asyncio.run(told("x")) == [str(MachinePaths("x").docker_socket)]

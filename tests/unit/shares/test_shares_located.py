@@ -237,3 +237,28 @@ async def test_windows_paths_are_binds_where_the_computer_has_windows(engine: Sh
     await engine.set(Table((HOME,)))
     with pytest.raises(InvalidParameter, match="mount path must be absolute"):
         collect({"Volumes": None}, host, [], **await binds.reading(host))
+
+
+@looped
+async def test_the_laptops_docker_socket_is_the_engines(engine: Shares, tmp_path: Path) -> None:
+    """As testcontainers binds it: by the path that a docker context or DOCKER_HOST has, or by that of a link to it."""
+    sockets = ("/run/user/1000/cove/default/docker.sock", "/home/me/.cove/run/default/docker.sock")
+    await engine.set(Table((HOME,), sockets=sockets))
+    theirs = Located("/run/docker.sock")
+    home = tmp_path / "folder0"
+    (home / ".cove/run/default").mkdir(parents=True)
+    (home / ".cove/run/default/docker.sock").touch()  # no program of the VM reaches what listens there
+    (home / ".docker/run").mkdir(parents=True)
+    (home / ".docker/run/docker.sock").symlink_to(sockets[0])
+    for path in (*sockets, "/home/me/.docker/run/docker.sock", "/run/user//1000/./cove/default/docker.sock"):
+        assert await engine.locate(path, create=True) == theirs
+        assert not engine.warning(path)
+    with pytest.raises(InvalidParameter, match="is not in a folder that this computer shares"):
+        await engine.locate("/run/user/1000/cove/other/docker.sock", create=True)
+    assert await engine.locate("/home/me/.cove/run/default", create=False) == Located(str(home), ".cove/run/default")
+
+
+@looped
+async def test_a_docker_socket_is_found_by_any_case_where_names_have_none(engine: Shares) -> None:
+    await engine.set(Table((HOME,), fold_case=True, sockets=("/Users/Me/.cove/run/default/docker.sock",)))
+    assert await engine.locate("/users/me/.cove/run/default/docker.sock", create=True) == Located("/run/docker.sock")
