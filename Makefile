@@ -3,13 +3,16 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# What one of pyproject.toml's extras lists, and not Cove.
+install_extra = $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"], sep="\n")' \
+	| $(BIN)/pip install --quiet --disable-pip-version-check --requirement /dev/stdin
 NPM = PATH="$(CURDIR)/$(BIN):$$PATH" npm --no-fund --no-audit
 # Where `prerequisites.sh test` puts a docker client when the system has none that is new enough.
 export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
 # Without it each of the thousands of processes that tests start compiles Cove anew, which takes as long as what it does then.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run stop test test-vm test-host test-beside test-smoke test-types test-platforms test-dashboard test-dashboard-short check-page dashboard-assets screenshots installers installers-lock check style types unit bench clean
+.PHONY: run stop test test-vm test-host test-beside test-smoke test-types test-platforms test-dashboard test-dashboard-short test-clients test-clients-short check-page dashboard-assets screenshots installers installers-lock check style types unit bench clean
 
 run: build/run-packages .venv/run-stamp
 	@$(BIN)/cove hello
@@ -28,10 +31,11 @@ test-vm:
 test-host:
 	@$(BIN)/python tests/run_part.py host >build/test-host.log 2>&1; status=$$?; cat build/test-host.log; exit $$status
 
-# The host's tests are done minutes before the VM's: there is time for a short look at the dashboard and at the other platforms.
+# The host's tests are done minutes before the VM's: there is time for a short look at the dashboard, other people's programs and other platforms.
 test-beside:
 	@$(MAKE) --no-print-directory test-host; host=$$?; $(MAKE) --no-print-directory test-dashboard-short; page=$$?; \
-	$(MAKE) --no-print-directory test-smoke && exit $$((host + page))
+	$(MAKE) --no-print-directory test-clients-short; clients=$$?; \
+	$(MAKE) --no-print-directory test-smoke && exit $$((host + page + clients))
 
 # The dashboard's page in a browser, before an engine on this computer (docs/decisions/0062).
 test-dashboard-short: .venv/stamp
@@ -52,6 +56,15 @@ test-platforms: build/platforms-packages .venv/stamp installers
 # tray's icon on a screen.
 test-dashboard: build/test-packages build/dashboard-packages .venv/dashboard-stamp check-page
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --part=dashboard
+
+# Other people's programs: dev containers' reference client, and testcontainers; before an engine on this computer, and then before a
+# machine of their own.
+test-clients: build/test-packages .venv/clients-stamp
+	@$(BIN)/pytest --part=clients --native tests/clients
+	@$(BIN)/pytest --part=clients tests/clients
+
+test-clients-short: .venv/stamp
+	@$(BIN)/python tests/run_part.py clients >build/test-clients.log 2>&1; status=$$?; cat build/test-clients.log; exit $$status
 
 # The page's types, and its parts.
 check-page: .venv/page-stamp
@@ -124,9 +137,13 @@ clean:
 
 # Node comes from PyPI: Debian 12's is too old for Vite. Cove itself is not installed anew, for tests may be running with it.
 .venv/page-stamp: .venv/stamp host/dashboard/package-lock.json
-	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dashboard"], sep="\n")' \
-	| $(BIN)/pip install --quiet --disable-pip-version-check --requirement /dev/stdin
+	$(call install_extra,dashboard)
 	cd host/dashboard && $(NPM) ci --silent
+	@touch $@
+
+.venv/clients-stamp: .venv/stamp tests/clients/package-lock.json
+	$(call install_extra,clients)
+	cd tests/clients && $(NPM) ci --silent --ignore-scripts
 	@touch $@
 
 .venv/dashboard-stamp: .venv/page-stamp

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from machine_support import Machine, running_machine
 
-ASKED_FOR = ("platforms", "dashboard")
+ASKED_FOR = ("platforms", "dashboard", "clients")
 NOTHING_FOR = {"vm": ("unit", *ASKED_FOR), "host": ("e2e", "machine", *ASKED_FOR)}
 """Folders without a test of the part."""
 
@@ -18,18 +18,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--native", action="store_true", help="run the engine's tests on an engine on this computer, not on the VM's"
     )
-    parts = "only the tests that need the VM, only the others, or what runs when asked for: other platforms' (all or some), the dashboard's"
+    parts = (
+        "only the tests that need the VM, only the others, or what runs when asked for: other platforms' (all or some), the"
+        " dashboard's, other people's programs"
+    )
     parser.addoption("--part", choices=("vm", "host", "smoke", *ASKED_FOR), help=parts)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Of the dashboard's tests not even imports are to be there when they are not asked for; and what has nothing for a part is not read
-    for it: thousands of tests take half a minute."""
+    """Of the dashboard's tests, and of other people's programs, not even imports are to be there when they are not asked for; and what
+    has nothing for a part is not read for it: thousands of tests take half a minute."""
     if collection_path.parent != Path(__file__).parent:
         return None
     part, kind = config.getoption("--part"), collection_path.name
-    if kind == "dashboard":
-        return True if part != "dashboard" else None
+    if kind in ("dashboard", "clients"):
+        return True if part != kind else None
     return True if kind in NOTHING_FOR.get(part, ()) else None
 
 

@@ -30,7 +30,7 @@ class Machine:
             **{name: value for name, value in os.environ.items() if not name.startswith(("DOCKER_", "COVE_"))},
             "COVE_HOME": str(home),
             "HOME": str(home / "user"),  # which is shared with the machine
-            "DOCKER_CONFIG": str(home / "docker"),
+            "DOCKER_CONFIG": str(home / "user/.docker"),  # where it is without that, too
         }
         mirrors = {name: os.environ[name] for name in os.environ if name.startswith("COVE_DEBIAN_")}
         self.environment.update(mirrors)

@@ -1,10 +1,10 @@
-"""One part of the tests (`vm`, `host`, `page` or `smoke`), as `make test` runs it: beside another part, on a computer that has no core to
-spare.
+"""One part of the tests (`vm`, `host`, `page`, `clients` or `smoke`), as `make test` runs it: beside another part, on a computer that has
+no core to spare.
 
 A few tests that failed there are run anew, three times in a row, each of them again from its beginning, and all three MUST pass: a test
 that fails because of what it tests fails again, one that the crowd has upset does not. It is never silent: what happened is told last,
-and is to be looked at like any failure (docs/decisions/0053). For `page` and `smoke` there is no time for that: they are over after
-limits of their own, and where CI would end before, it is told that one was not run, or not to its end (docs/decisions/0062).
+and is to be looked at like any failure (docs/decisions/0053). For `page`, `clients` and `smoke` there is no time for that: they are over
+after limits of their own, and where CI would end before, it is told that one was not run, or not to its end (docs/decisions/0062).
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ SHORT = {
     "page": Short(
         "the dashboard's page", "test-dashboard-short", 600, 120, ((*MAKE, "build/page-packages"), (*MAKE, "check-page")),
         ("--part=dashboard", "--native", "-m", "short", "tests/dashboard"),
+    ),
+    "clients": Short(
+        "other people's programs", "test-clients-short", 420, 120, ((*MAKE, ".venv/clients-stamp"),),
+        ("--part=clients", "--native", "-m", "short", "tests/clients"),
     ),
     "smoke": Short(
         "all tests of other platforms", "test-smoke", 720, 300, ((*MAKE, "build/smoke-packages"),), ("--part=smoke", "tests/platforms"),

@@ -519,7 +519,9 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
                 _boolean(message, "windows", False),
                 _boolean(message, "fold_case", False),
                 tuple(_text({"tag": tag}, "tag") for tag in _list({"lost": [], **message}, "lost", MAX_SHARES)),
-                tuple(_text({"path": path}, "path") for path in _list({"sockets": [], **message}, "sockets", MAX_SOCKETS)),
+                tuple(
+                    _text({"path": path}, "path") for path in _list({"sockets": [], **message}, "sockets", MAX_SOCKETS)
+                ),
             )
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the host")

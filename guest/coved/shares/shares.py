@@ -174,7 +174,7 @@ class Shares:
             ) from None
 
     async def _not_shared(self, source: str, led_to: str) -> Located:
-        """What is not the user's may be the VM's own, as it always was, if it is there; and the engine has one socket, wherever it is met."""
+        """The engine's socket; else what is not the user's may be the VM's own, as it always was, if it is there."""
         if self.table.is_socket(led_to):
             return Located(SOCKET)
         for share in self._missing:
