@@ -58,8 +58,8 @@ def wait_for_ryuk(laptop: Laptop, left: dict[str, str]) -> None:
     """Ryuk gives who has gone ten seconds to come back, removes what is left, and ends."""
     for one in laptop.docker("ps", "-q", "--filter", "label=org.testcontainers.ryuk=true").split():
         laptop.docker("wait", one, status=None)  # it may have been removed meanwhile
-    for kind, made in left.items():
-        assert made not in laptop.docker(kind, "ls", *(["-a"] if kind == "container" else []), "-q", "--no-trunc").split()
+    there = laptop.docker("ps", "-aq", "--no-trunc") + laptop.docker("network", "ls", "-q", "--no-trunc")
+    assert not {*left.values()} & {*there.split()}
 
 
 def test_python(laptop: Laptop, project: Path) -> None:

@@ -85,6 +85,18 @@ def test_the_docker_context_leads_to_the_machine(machine: Any) -> None:
     assert done.stdout.strip() == "1.51", done.stderr
 
 
+def test_its_docker_socket_is_the_engines_in_containers_by_whatever_path(machine: Any) -> None:
+    """Programs bind it by the path by which they reach it here: the context's, and that of a link where Docker Desktop has its own."""
+    link = Path(machine.environment["HOME"], ".docker/run/docker.sock")
+    own = machine.home / "run/default/docker.sock"
+    assert link.readlink() == own
+    binds = [word for path in (own, link, "/var/run/docker.sock") for word in ("-v", f"{path}:{path}")]
+    paths = [str(own), str(link), "/var/run/docker.sock"]
+    told = machine.docker("run", "--rm", *binds, "busybox", "stat", "-c", "%F %d:%i", *paths).stdout.splitlines()
+    assert len(told) == 3 and len({*told}) == 1
+    assert told[0].startswith("socket ")
+
+
 def test_a_published_port_answers_on_localhost(page: str) -> None:
     assert "Cove works" in fetch(page)
 
