@@ -1,8 +1,8 @@
 """testcontainers/ryuk, which removes what programs that use testcontainers leave behind.
 
-The real one is a program in Go that is not packaged in what these tests can reach. COVE_TEST_RYUK names one that somebody has built
-(https://github.com/testcontainers/moby-ryuk). Without it there is a stand-in: a shell script with docker's client which does what ryuk's
-README says of its protocol, and as it says it on its output.
+The real one is a program in Go that is not packaged in what these tests can reach. COVE_TEST_RYUK names a folder with those that somebody
+has built (https://github.com/testcontainers/moby-ryuk), by their versions. Without it there is a stand-in: a shell script with docker's client
+that takes filters, acknowledges them, and removes what they name when its clients have gone, as ryuk's README says.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ while IFS= read -r line; do
     [ -z "$line" ] || { printf '%s\\n' "$line" >>/ryuk/filters; echo ACK; }
 done
 rm /ryuk/clients/$$
-: >/ryuk/last-$$
 timeout=${RYUK_RECONNECTION_TIMEOUT:-10s}
 (
     exec >/proc/1/fd/1 2>&1 </dev/null
@@ -54,11 +53,11 @@ wait
 """
 
 
-def image() -> tuple[bytes, tuple[str, ...]]:
+def image(version: str) -> tuple[bytes, tuple[str, ...]]:
     """What is imported, and the changes with which it is."""
     label = "LABEL org.testcontainers.ryuk=true"
     if given := os.environ.get("COVE_TEST_RYUK"):
-        return _with(b"", {"bin/ryuk": Path(given).read_bytes()}), ('CMD ["/bin/ryuk"]', label)
+        return _with(b"", {"bin/ryuk": Path(given, version).read_bytes()}), ('CMD ["/bin/ryuk"]', label)
     programs = {"ryuk/start": START.encode(), "ryuk/protocol": PROTOCOL.encode(), **_docker()}
     return _with(archive(), programs), ('CMD ["/ryuk/start"]', label)
 

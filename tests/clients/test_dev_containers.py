@@ -256,6 +256,13 @@ def test_what_fails_says_why(workspace: Workspace, base: str) -> None:
     workspace.write(".devcontainer/devcontainer.json", {"image": base, "features": {"./wrong": {}}})
     said = workspace.devcontainer("up", "--workspace-folder", str(workspace.folder), status=1)
     assert json.loads(said.splitlines()[-1])["outcome"] == "error"
+    workspace.write(".devcontainer/devcontainer.json", {"image": base})
+    # What VS Code asks for on a desktop, and does without when it reads this.
+    mount = "type=bind,source=/run/user/1000/wayland-7,target=/tmp/wayland.sock"
+    done = workspace.laptop.run(NODE, CLI, "up", "--workspace-folder", workspace.folder, "--mount", mount, status=1)
+    assert (
+        'invalid mount config for type "bind": bind source path does not exist: /run/user/1000/wayland-7' in done.stderr
+    )
     workspace.write(".devcontainer/devcontainer.json", {"image": base, "postCreateCommand": "exit 8"})
     said = workspace.devcontainer("up", "--workspace-folder", str(workspace.folder), status=1)
     assert "postCreateCommand" in json.loads(said.splitlines()[-1])["description"]

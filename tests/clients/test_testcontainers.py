@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.root, pytest.mark.short, pytest.mark.timeout(1500)]
 HERE = Path(__file__).parent
 PAGE = "a page\n"
 NODE = Path(sys.executable).with_name("node")
-RYUKS = ("testcontainers/ryuk:0.8.1", "testcontainers/ryuk:0.14.0")
-"""What the libraries of the versions that are pinned ask for."""
+RYUKS = ("0.8.1", "0.14.0")
+"""The versions that the libraries which are pinned ask for: Python's, Node's."""
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,9 @@ def images(laptop: Laptop) -> None:
     serve = 'CMD ["sh", "-c", "mkdir -p /www; [ -e /www/index.html ] || echo a page >/www/index.html; exec httpd -f -h /www"]'
     # As the first process of a container it heeds no SIGTERM.
     laptop.has_image("site:1", archive(), serve, "EXPOSE 80", "STOPSIGNAL SIGKILL")
-    made, changes = ryuk()
-    for name in RYUKS:
-        laptop.has_image(name, made, *changes)
+    for version in RYUKS:
+        made, changes = ryuk(version)
+        laptop.has_image(f"testcontainers/ryuk:{version}", made, *changes)
 
 
 @pytest.fixture
