@@ -1,8 +1,8 @@
 """testcontainers/ryuk, which removes what programs that use testcontainers leave behind.
 
 The real one is a program in Go that is not packaged in what these tests can reach. COVE_TEST_RYUK names a folder with those that somebody
-has built (https://github.com/testcontainers/moby-ryuk), by their versions. Without it there is a stand-in: a shell script with docker's client
-that takes filters, acknowledges them, and removes what they name when its clients have gone, as ryuk's README says.
+has built (https://github.com/testcontainers/moby-ryuk), by their versions. Without it there is a stand-in: a shell script with docker's
+client that takes filters, acknowledges them, and removes what they name when its clients have gone, as ryuk's README says.
 """
 
 from __future__ import annotations
