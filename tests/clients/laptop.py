@@ -107,7 +107,7 @@ def _environment(home: Path) -> dict[str, str]:
     made = {**kept, "HOME": str(home / "user"), "COVE_HOME": str(home)}
     if Path("/.dockerenv").exists():
         # These tests run in somebody's container themselves, by which testcontainers would look for ports on a gateway.
-        made["TESTCONTAINERS_HOST_OVERRIDE"] = "localhost"
+        made |= {"TESTCONTAINERS_HOST_OVERRIDE": "localhost", "TESTCONTAINERS_CONNECTION_MODE": "docker_host"}
     return made
 
 
