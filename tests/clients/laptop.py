@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from registries import Registry
 
 BOUND_S = 600
 """In the VM, which may be emulated."""
+LINE_S = 180
 ADDRESS = "127.0.0.1:5000"
 """Of the registry, in the engine's network."""
 
@@ -48,6 +50,18 @@ class Laptop:
 
     def docker(self, *words: str | Path, status: int | None = 0) -> str:
         return self.run("docker", *words, status=status).stdout
+
+    def first_line(self, *words: str) -> str:
+        """Of a program that goes on; "" when it says none in time."""
+        with subprocess.Popen(self._reaches(words), env=self.environment, stdout=subprocess.PIPE, text=True) as process:
+            bound = threading.Timer(LINE_S, process.kill)
+            bound.start()
+            try:
+                assert process.stdout is not None
+                return process.stdout.readline().strip()
+            finally:
+                bound.cancel()
+                process.kill()
 
     def has_image(self, name: str, archive: bytes, *changes: str) -> None:
         """Have an image where the engine finds it by its name when somebody asks for it."""
@@ -104,7 +118,10 @@ def laptop_of(machine: Machine) -> Laptop:
 
 def _environment(home: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DOCKER_", "COVE_", "XDG_"))}
-    made = {**kept, "HOME": str(home / "user"), "COVE_HOME": str(home)}
+    # Both clients keep things where temporary files are, beyond their end.
+    temporary = home / "tmp"
+    temporary.mkdir(exist_ok=True)
+    made = {**kept, "HOME": str(home / "user"), "COVE_HOME": str(home), "TMPDIR": str(temporary)}
     if Path("/.dockerenv").exists():
         # These tests run in somebody's container themselves, by which testcontainers would look for ports on a gateway.
         made |= {"TESTCONTAINERS_HOST_OVERRIDE": "localhost", "TESTCONTAINERS_CONNECTION_MODE": "docker_host"}

@@ -23,14 +23,22 @@ const web = await new GenericContainer("site:1")
   .withHealthCheck({ test: ["CMD", "wget", "-q", "-O", "/dev/null", "localhost"], interval: 500, retries: 60 })
   .withWaitStrategy(Wait.forHealthCheck())
   .start();
-const lines = [];
+let consumed = "";
+let haveSeen;
+const seen = new Promise((resolve) => (haveSeen = resolve));
 const visitor = await new GenericContainer("site:1")
   .withNetwork(network)
   .withCommand(["sh", "-c", "wget -q -O - http://web; echo seen; sleep 600"])
-  .withLogConsumer((stream) => stream.on("data", (line) => lines.push(line)))
+  .withLogConsumer((stream) =>
+    stream.on("data", (text) => {
+      consumed += text;
+      if (consumed.includes("seen")) haveSeen();
+    }),
+  )
   .withWaitStrategy(Wait.forLogMessage("seen"))
   .start();
-told.logs = lines.join("");
+await seen; // what waits for the line has a stream of its own
+told.logs = consumed;
 await visitor.stop();
 await web.stop();
 await network.stop();

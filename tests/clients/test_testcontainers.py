@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,26 +55,28 @@ def seen(laptop: Laptop, *words: str | Path) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def wait_for_ryuk(laptop: Laptop, left: dict[str, str]) -> None:
-    """Ryuk gives who has gone ten seconds to come back, removes what is left, and ends."""
-    for one in laptop.docker("ps", "-q", "--filter", "label=org.testcontainers.ryuk=true").split():
-        laptop.docker("wait", one, status=None)  # it may have been removed meanwhile
-    there = laptop.docker("ps", "-aq", "--no-trunc") + laptop.docker("network", "ls", "-q", "--no-trunc")
-    assert not {*left.values()} & {*there.split()}
+def wait_for_ryuk(laptop: Laptop, since: float, left: dict[str, str]) -> None:
+    """Ryuk gives who has gone ten seconds to come back, and removes what is left."""
+    for kind, made in left.items():
+        filters = ("--filter", f"{kind}={made}", "--filter", "event=destroy")
+        told = laptop.first_line("docker", "events", "--since", str(int(since)), *filters, "--format", "{{.Action}}")
+        assert told == "destroy", laptop.docker("ps", "-a")
 
 
 def test_python(laptop: Laptop, project: Path) -> None:
+    begin = time.time()
     told = seen(laptop, sys.executable, HERE / "python_user.py", project)
     assert told["compose"] == "built\n"
     assert (told["page"], told["exec"], told["built"]) == (PAGE, PAGE, "built\n")
     assert told["logs"] == f"{PAGE}seen\n"
-    wait_for_ryuk(laptop, told["left"])
+    wait_for_ryuk(laptop, begin, told["left"])
 
 
 def test_node(laptop: Laptop, project: Path) -> None:
+    begin = time.time()
     told = seen(laptop, NODE, HERE / "node_user.mjs", project)
     assert told["compose"] == "built\n"
     assert (told["page"], told["exec"], told["again"], told["built"]) == (PAGE, PAGE, PAGE, "built\n")
     assert told["copied"] == "copied\n"
     assert told["logs"].split() == ["a", "page", "seen"]
-    wait_for_ryuk(laptop, told["left"])
+    wait_for_ryuk(laptop, begin, told["left"])
