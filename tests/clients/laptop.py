@@ -33,6 +33,8 @@ class Laptop:
 
     registry = ""
     """One that stands for Docker Hub, as the laptop and the engine call it; "": there is none."""
+    takes_early = True
+    """Whether a published port takes connections before anybody listens in the container, and ends them then, as QEMU's forwarding does."""
 
     def __init__(self, home: Path, environment: dict[str, str], reaches: Any = list) -> None:
         self.home = home
@@ -73,6 +75,7 @@ class BesideRegistry(Laptop):
     """With a registry: an image is pulled when it is wanted first."""
 
     registry = "localhost:5000"
+    takes_early = False
 
     def has_image(self, name: str, archive: bytes, *changes: str) -> None:
         super().has_image(name, archive, *changes)

@@ -69,6 +69,10 @@ def test_python(laptop: Laptop, project: Path) -> None:
     assert told["compose"] == "built\n"
     assert (told["page"], told["exec"], told["built"]) == (PAGE, PAGE, "built\n")
     assert told["logs"] == f"{PAGE}seen\n"
+    if laptop.takes_early:
+        pytest.xfail(
+            "this library does not wait until ryuk listens, and speaks to nobody then (docs/testcontainers.md)"
+        )
     wait_for_ryuk(laptop, begin, told["left"])
 
 
