@@ -33,7 +33,7 @@ for one in null zero full random urandom tty fuse; do
 done
 mkdir dev/pts dev/shm; mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts; ln -s pts/ptmx dev/ptmx
 mount -t tmpfs -o mode=1777 tmpfs dev/shm
-for one in fd stdin stdout stderr; do ln -s /proc/self/$(case $one in fd) echo fd;; stdin) echo fd/0;; stdout) echo fd/1;; *) echo fd/2;; esac) dev/$one; done
+ln -s /proc/self/fd dev/fd; ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr
 mount -t proc proc proc; mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 for path in {shared}; do mkdir -p .$path; mount --bind $path .$path; done

@@ -1,10 +1,11 @@
-"""What a hypervisor that keeps VMs itself has of a machine, taken away before the machine's files are."""
+"""What a hypervisor that keeps VMs itself, or another computer, has of a machine, taken away before the machine's files are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from cove.errors import HypervisorMissing
+from cove.agent import ending
+from cove.errors import CoveError, HypervisorMissing
 from cove.machine.paths import MachinePaths
 
 
@@ -27,3 +28,18 @@ def take_away(paths: MachinePaths, warn: Callable[[str], None]) -> None:
             f"Hyper-V may have the VM {driver.vm_name} still ({error.message}); to remove it, as an administrator, where Hyper-V is:"
             f" Remove-VM -Force {driver.vm_name}"
         )
+
+
+def of_remote(paths: MachinePaths, warn: Callable[[str], None], *, forced: bool) -> None:
+    """Stop a machine that is another computer, and leave nothing of ours there. Raises `CoveError`, and then it is there still.
+
+    ``forced``: it is forgotten also when that computer cannot be reached, or does not do it; `warn` is told what is left there.
+    """
+    try:
+        ending.stop(paths, in_order=False, forced=forced)
+    except CoveError as error:
+        if not forced:
+            way = f"to forget it, whatever is left there: cove machine rm --force {paths.name}"
+            raise type(error)(error.message, "\n".join(filter(None, (error.hint, way)))) from error
+        warn(error.message)
+        paths.remote_run.unlink(missing_ok=True)

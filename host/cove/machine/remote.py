@@ -6,10 +6,11 @@ an IPv6 address stands in brackets where a port follows.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from cove.errors import CoveError, SettingsError
 from cove.machine.files import write_whole
@@ -65,7 +66,15 @@ class Remote:
         """Whether its engine is one that Cove has installed there."""
         return self.engine == COVE
 
+    def shown(self) -> dict[str, Any]:
+        """What is told of such a machine whether it can be reached or not."""
+        return {"host": str(self.address), "host_key": fingerprint(self.host_key), "engine": self.engine}
 
+
+def fingerprint(key: str) -> str:
+    """Of a key's kind and base64, as ssh-keygen(1) shows it."""
+    digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
 def save(paths: MachinePaths, remote: Remote) -> None:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import paramiko
 
 from cove.errors import CoveError, RemoteError, TransportError
-from cove.machine.remote import Address
+from cove.machine.remote import Address, fingerprint
 from cove.remote import login, trust, way
 from cove.remote.host import Host, Ran
 from cove.remote.way import Way
@@ -58,10 +58,21 @@ class Connection(Host):
     def _ask(self) -> None:
         """The kernel knows only the nearest host."""
         while not self._closed.wait(BEHIND_S) and self.is_active():
-            try:
-                self._transport.open_session(timeout=CONNECT_S).close()
-            except (paramiko.SSHException, OSError, EOFError):
+            if not self.answers(CONNECT_S):
                 self._transport.close()
+
+    def answers(self, within_s: float) -> bool:
+        """Whether the host says something, in that time."""
+        try:
+            self._transport.open_session(timeout=within_s).close()
+        except (paramiko.SSHException, OSError, EOFError):
+            return False
+        return True
+
+    @property
+    def host_key(self) -> str:
+        """Its kind and base64."""
+        return trust.as_text(self._transport.get_remote_server_key())
 
     def is_active(self) -> bool:
         return self._transport.is_active()
@@ -85,7 +96,7 @@ class Connection(Host):
                 f"{self.address}: a command did not end within {timeout_s:.0f} s", f"it was {shlex.join(command)[:200]}"
             ) from None
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise RemoteError(f"{self.address}: the connection broke: {error or type(error).__name__}") from error
+            raise RemoteError(f"{self.address}: the connection broke: {_words(error)}") from error
 
     def open_stream(self, target: str) -> Stream:
         return self._open(target, lambda: self._transport.open_streamlocal(target))
@@ -106,7 +117,7 @@ class Connection(Host):
                 hint = "its sshd forbids it: AllowStreamLocalForwarding and AllowTcpForwarding in sshd_config(5)"
             raise TransportError(f"{what} of {self.address} does not answer: {error.text or error}", hint) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise TransportError(f"{what} of {self.address} does not answer: {error or type(error).__name__}") from error
+            raise TransportError(f"{what} of {self.address} does not answer: {_words(error)}") from error
 
 
 class _Ended:
@@ -168,6 +179,8 @@ def unreachable(to: Address, why: str) -> RemoteError:
 def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_S:.0f} s"
+    if "protocol banner" in str(error):  # paramiko's words for a silent one as well
+        return "it does not say that it speaks SSH"
     return (error.strerror if isinstance(error, OSError) else "") or str(error) or "the connection ended"
 
 
@@ -208,7 +221,12 @@ def _program(found: Way) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, its = socket.socketpair()
     with its:
         process = subprocess.Popen(
-            f"exec {found.command}", shell=True, stdin=its, stdout=its, stderr=subprocess.DEVNULL, start_new_session=True
+            f"exec {found.command}",
+            shell=True,
+            stdin=its.fileno(),
+            stdout=its.fileno(),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
     ours.settimeout(CONNECT_S)
     return ours, process
@@ -229,7 +247,7 @@ def _greeted(
             options.key_types = tuple(chosen)
     try:
         transport.start_client(timeout=CONNECT_S)
-    except paramiko.IncompatiblePeer as error:
+    except paramiko.ssh_exception.IncompatiblePeer as error:
         if not known:
             raise
         raise RemoteError(
@@ -241,15 +259,21 @@ def _greeted(
         return transport
     if host_key:
         raise trust.changed(
-            str(to), host_key, shown, "If it is right, make the machine anew: cove machine rm --force, cove machine init --ssh"
+            str(to),
+            host_key,
+            shown,
+            "If it is right, make the machine anew: cove machine rm --force, cove machine init --ssh",
         )
     if known:
         raise trust.changed(
-            str(to), known[0], shown, f"If it is right, take the old one out of known_hosts: ssh-keygen -R '{found.alias}'"
+            str(to),
+            known[0],
+            shown,
+            f"If it is right, take the old one out of known_hosts: ssh-keygen -R '{found.alias}'",
         )
     raise trust.UnknownHost(
-        f"nobody has said yet that {to} is who it says: its {shown.split()[0]} key is {trust.fingerprint(shown)}",
-        f"compare it with what whoever runs it says, and give it: --host-key {trust.fingerprint(shown)}; or connect once"
+        f"nobody has said yet that {to} is who it says: its {shown.split()[0]} key is {fingerprint(shown)}",
+        f"compare it with what whoever runs it says, and give it: --host-key {fingerprint(shown)}; or connect once"
         f" with: ssh {to}",
         shown,
     )

@@ -21,7 +21,7 @@ class _Agent(paramiko.Agent):
 
     def __init__(self, path: str) -> None:
         self._conn = None
-        self._keys = ()  # type: ignore[assignment]
+        self._keys = ()
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         made.settimeout(_AGENT_S)
         made.connect(path)
@@ -41,7 +41,8 @@ def log_in(transport: paramiko.Transport, way: Way) -> None:
                     return
             except paramiko.BadAuthenticationType as error:
                 raise RemoteError(
-                    f"{way.host} takes no keys, only {', '.join(error.allowed_types)}", "have it take keys: sshd_config(5)"
+                    f"{way.host} takes no keys, only {', '.join(error.allowed_types)}",
+                    "have it take keys: sshd_config(5)",
                 ) from error
             except paramiko.AuthenticationException:
                 if not transport.is_active():
@@ -58,7 +59,8 @@ def log_in(transport: paramiko.Transport, way: Way) -> None:
 def _offered(way: Way, locked: list[str], stack: contextlib.ExitStack) -> Iterator[tuple[str, paramiko.PKey]]:
     """Those that the configuration names first: a host ends a connection that has shown it too many."""
     agents = _of_agent(way.agent, stack)
-    named, blobs = [], set()
+    named: list[tuple[str, paramiko.PKey]] = []
+    blobs = set()
     for file in way.keys:
         public = _public(file)
         if public is not None:

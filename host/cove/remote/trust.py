@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import paramiko
 
 from cove.errors import RemoteError
+from cove.machine.remote import fingerprint
 
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
@@ -24,12 +23,6 @@ class UnknownHost(RemoteError):
 
 def as_text(key: paramiko.PKey) -> str:
     return f"{key.get_name()} {key.get_base64()}"
-
-
-def fingerprint(key: str) -> str:
-    """As ssh-keygen(1) shows it, of a key's kind and base64."""
-    digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
-    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
 def kinds(key: str) -> tuple[str, ...]:
@@ -57,7 +50,7 @@ def known(alias: str, files: Iterable[Path] | None = None) -> list[str]:
                 continue
             try:
                 entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
-            except Exception:  # noqa: S112 - a line of another program's, in whichever way it is wrong
+            except Exception:
                 continue
             if entry is not None:
                 hosts._entries.append(entry)  # type: ignore[attr-defined]

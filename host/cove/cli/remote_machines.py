@@ -1,0 +1,141 @@
+"""Machines whose engine runs on another computer: made by `cove machine init --ssh`, and what commands say of them."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cove.cli.command import agreed
+from cove.cli.errors import CliError
+from cove.errors import CoveError, RemoteError
+from cove.machine import lifecycle, remote, settings
+from cove.machine.paths import MachinePaths
+from cove.machine.remote import COVE, Remote
+
+if TYPE_CHECKING:
+    from cove.remote.connection import Connection
+
+
+def made(
+    name: str, where: str, engine: str, host_key: str, accepted: bool, shared: Sequence[str], asks: bool
+) -> tuple[MachinePaths, Remote]:
+    """Make a machine of another computer. Raises `CoveError`."""
+    lifecycle.absent(name)
+    file = settings.with_value(settings.render(settings.Settings()), "share_home", "no", "the command line")
+    if shared:
+        file = settings.with_value(file, "shared_folders", ",".join(shared), "--share")
+    wanted = settings.parse(file, "the command line")
+    connection = _introduced(where, host_key, accepted, asks)
+    try:
+        found = _engine(connection, engine)
+    finally:
+        connection.close()
+    return lifecycle.init(name, wanted, found), found
+
+
+def _introduced(where: str, host_key: str, accepted: bool, asks: bool) -> Connection:
+    """A connection to a host whose key somebody has vouched for. Raises `CoveError`."""
+    from cove.remote import connection, trust
+
+    to = remote.address(where)
+    if host_key and not host_key.startswith("SHA256:"):
+        raise CliError(f"cove: --host-key is a fingerprint such as SHA256:Kx3..., not {host_key}")
+    try:
+        made = connection.connect(to)
+    except trust.UnknownHost as error:
+        shown = remote.fingerprint(error.key)
+        if host_key:
+            _compare(where, host_key, shown)
+        elif not accepted and not (
+            asks and agreed(f"{to} shows the host key {shown} ({error.key.split()[0]}). Is that its key?")
+        ):
+            raise
+        return connection.connect(to, error.key)
+    if host_key:
+        try:
+            _compare(where, host_key, remote.fingerprint(made.host_key))
+        except CoveError:
+            made.close()
+            raise
+    return made
+
+
+def _compare(where: str, wanted: str, shown: str) -> None:
+    if shown != wanted:
+        raise RemoteError(
+            f"{where} shows the host key {shown}, and not {wanted}", "somebody else may answer in its place"
+        )
+
+
+def _engine(connection: Connection, wanted: str) -> Remote:
+    """What is to be used there. Raises `CoveError`."""
+    from cove.remote import existing
+
+    if wanted in ("docker", "podman"):
+        socket = existing.find(connection, wanted)
+        if not socket:
+            raise existing.missing(str(connection.address), wanted)
+        return Remote(connection.address, connection.host_key, wanted, socket)
+    raise RemoteError("Cove's own engine cannot be installed yet")
+
+
+def label(name: str) -> str:
+    """By which somebody on the other computer knows whose it is."""
+    import getpass
+    import socket
+
+    return f"{name} of {getpass.getuser()}@{socket.gethostname()}"
+
+
+def instance() -> str:
+    return secrets.token_hex(8)
+
+
+def rows(value: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `cove machine status` shows of such a machine beside its state and its lost ports."""
+    from cove.cli.machine import _folder_rows, _span
+
+    engine = value["engine"] if value["engine"] != COVE else "Cove's own"
+    versions = [f"{value[key]}" for key in ("engine_version",) if value.get(key)]
+    if value.get("api_version"):
+        versions.append(f"API {value['api_version']}")
+    found = [
+        ("host", f"{value['host']}, by SSH; host key {value['host_key']}"),
+        ("engine", " ".join([engine, ", ".join(versions)]).strip()),
+    ]
+    if value["state"] == "unreachable":
+        since = time.strftime("%H:%M:%S", time.localtime(value["lost_at"]))
+        found += [
+            ("connection", f"lost since {since}: {value['lost_because']}"),
+            ("", "what runs there goes on; the next command tries again"),
+        ]
+    elif "connected_at" in value:
+        found.append(("connection", f"for {_span(time.time() - value['connected_at'])}"))
+    if value.get("ports_not_carried"):
+        found.append(("not carried", f"{', '.join(value['ports_not_carried'])}: published there, and not here"))
+    return found + _folder_rows(value)
+
+
+def ssh_words(paths: MachinePaths, found: Remote) -> list[str]:
+    """The system's ssh to the computer itself, which is to have the key that was pinned. Raises `CoveError` when there is no ssh."""
+    program = shutil.which("ssh")
+    if program is None:
+        raise CoveError("there is no ssh program on this computer", "install OpenSSH's client")
+    alias = f"cove-{paths.name}"
+    paths.known_hosts.write_text(f"{alias} {found.host_key}\n", "ascii")
+    file = str(paths.known_hosts).replace("%", "%%")
+    words = [
+        program,
+        "-o",
+        f'UserKnownHostsFile="{file}"',
+        "-o",
+        f"HostKeyAlias={alias}",
+        "-o",
+        "StrictHostKeyChecking=yes",
+    ]
+    words += ["-l", found.address.user] if found.address.user else []
+    words += ["-p", str(found.address.port)] if found.address.port else []
+    return [*words, found.address.host]
