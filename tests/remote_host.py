@@ -151,9 +151,8 @@ class RemoteHost:
     def begin(self, script: str) -> None:
         """What goes on there when this returns, with its words in the log."""
         with (self.folder / "log").open("ab") as log:
-            subprocess.run(
-                self.inside("setsid", "-f", "sh", "-c", script), stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=LOOK_S, check=True
-            )  # fmt: skip
+            words = self.inside("setsid", "-f", "sh", "-c", script)
+            subprocess.run(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=LOOK_S, check=True)
 
     def cut(self) -> None:
         """What is sent from now on is lost, and nobody is told."""

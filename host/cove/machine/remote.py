@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from cove.errors import CoveError, SettingsError
 from cove.machine.files import write_whole
