@@ -174,6 +174,16 @@ class MachinePaths:
         return self.folder / "hyper-v.json"
 
     @property
+    def remote(self) -> Path:
+        """There when the machine's engine runs on another computer: where that is, and its key."""
+        return self.folder / "remote.json"
+
+    @property
+    def remote_run(self) -> Path:
+        """There from when such a machine is started until it is stopped, whether it can be reached or not."""
+        return self.folder / "remote-run.json"
+
+    @property
     def console_log(self) -> Path:
         """What the guest's kernel and PID 1 say."""
         return self.folder / "console.log"
