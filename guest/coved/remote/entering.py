@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
-from coved.remote.places import HOST, RESOLVER
+from coved.remote.places import BYTE_CODE, HOST, RESOLVER
 from coved.runtime import syscalls
 
 _NEWNS = 0x00020000
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _SLAVE = 1, 2, 4, 8, 32, 1 << 12, 1 << 14, 1 << 19
+
+_DETACH = 2
 
 
 class EnteringError(Exception):
@@ -21,10 +23,11 @@ def enter(root: int, system: str) -> None:
     Args:
         root: descriptor of the host's root, which this process was taken out of by chroot(1).
     """
-    syscalls.unshare(_NEWNS)
+    # First: the mounts that a descriptor is open on stay those of the namespace before.
     os.fchdir(root)
     os.chroot(".")
     os.close(root)
+    syscalls.unshare(_NEWNS)
     # What the host mounts and unmounts from now on, is so here; nothing goes the other way.
     syscalls.mount(None, "/", None, _REC | _SLAVE)
     resolver = os.path.realpath("/etc/resolv.conf")
@@ -45,6 +48,7 @@ def enter(root: int, system: str) -> None:
     for place, mode in (("tmp", "1777"), ("var/tmp", "1777"), ("root", "700")):
         syscalls.mount("tmpfs", f"/{place}", "tmpfs", _NOSUID | _NODEV, f"mode={mode}")
     os.symlink(HOST + resolver, RESOLVER)
+    bind(BYTE_CODE, BYTE_CODE)
 
 
 def bind(source: str, target: str) -> None:
@@ -53,7 +57,7 @@ def bind(source: str, target: str) -> None:
 
 
 def seal() -> None:
-    """The system itself is not written to any more."""
+    """The system itself is not written to any more, but for byte code."""
     syscalls.mount(None, "/", None, _BIND | _REMOUNT | _RDONLY)
 
 
@@ -63,5 +67,6 @@ def mount_processes() -> None:
 
 
 def mount_cgroups() -> None:
-    """For a namespace of cgroups, over the host's."""
+    """For a namespace of cgroups, in place of the host's."""
+    syscalls.umount2("/sys/fs/cgroup", _DETACH)
     syscalls.mount("cgroup2", "/sys/fs/cgroup", "cgroup2", _NOSUID | _NODEV | _NOEXEC)
