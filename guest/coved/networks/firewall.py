@@ -52,8 +52,7 @@ table inet {table} {{
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
-    meta mark != {streams} meta nfproto ipv4 fib daddr type local jump within
-    meta nfproto ipv4 fib daddr type local jump publish
+    {own_ways}
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
@@ -78,6 +77,12 @@ table inet {table} {{
   }}
 }}
 """
+
+
+_OWN_WAYS = f"""meta mark != {STREAMS} meta nfproto ipv4 fib daddr type local jump within
+    meta nfproto ipv4 fib daddr type local jump publish"""
+_WAY_OF_STREAMS = f"meta mark {STREAMS} meta nfproto ipv4 fib daddr type local jump publish"
+"""Programs of a host that others use as well mean their own services by such a number, and published ports are none of their business."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +137,13 @@ class Firewall:
         uplink: the device that published ports are reached by, when there is only one, and by none else but those that are
             ``known``: what was asked for on the computer's own localhost alone, containers of other networks must not reach
             at their gateway. "" is any.
+        beside: others use this machine as well, and come to no published port; from outside of containers only the streams do.
         dry: all is as it would be, but that nothing is changed.
     """
 
-    def __init__(self, table: str, uplink: str = "", *, dry: bool = False) -> None:
+    def __init__(self, table: str, uplink: str = "", *, beside: bool = False, dry: bool = False) -> None:
         self._table = table
+        self._own_ways = _WAY_OF_STREAMS if beside else _OWN_WAYS
         self._way_in = f'iifname "{uplink}" ' if uplink else ""
         self._nft = Nftables(dry=dry)
 
@@ -151,7 +158,7 @@ class Firewall:
         lines += [
             f"add table inet {table}",
             f"delete table inet {table}",
-            _RULES.format(table=table, way_in=self._way_in, streams=STREAMS),
+            _RULES.format(table=table, way_in=self._way_in, own_ways=self._own_ways),
         ]
         for bridge in bridges:
             lines += self._bridge("add", bridge)

@@ -54,6 +54,7 @@ class Networks:
         state: directory that does not outlive a boot; ``netns/`` and ``sandboxes/`` are made in it.
         link: the way to the host that binds published ports; None binds them on this machine.
         keeper: keeps the sockets of containers' DNS servers for the next engine.
+        beside: the engine's name on a host that others use as well, though there is a link; "" elsewhere.
     """
 
     def __init__(
@@ -63,10 +64,13 @@ class Networks:
         state: Path,
         link: LinkClient | None = None,
         keeper: Keeper | None = None,
+        beside: str = "",
     ) -> None:
         self._events = events
         self._namespaces = state / "netns"
-        self._table = TABLE if link else f"{TABLE}-{hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]}"
+        self._beside = beside
+        own = beside or hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]
+        self._table = TABLE if link and not beside else f"{TABLE}-{own}"
         self._uplink = _way_in(link)
         self._changing = asyncio.Lock()
         self._dropping: dict[str, tuple[Network, asyncio.Task[None]]] = {}
@@ -80,7 +84,7 @@ class Networks:
             link.on_lost = self._publisher.set_lost
         else:
             self._publisher = LocalPublisher()
-        self.sandboxes = Sandboxes(self._catalog, self._kernel, self._publisher, events, state, _laptop(link), keeper)
+        self.sandboxes = Sandboxes(self._catalog, self._kernel, self._publisher, events, state, "" if beside else _laptop(link), keeper)
 
     # -- life of the engine
 
@@ -92,7 +96,7 @@ class Networks:
         Raises:
             EngineError: the machine cannot do container networking; the text says what is missing.
         """
-        await self._kernel.open(self._namespaces, self._table, self._uplink)
+        await self._kernel.open(self._namespaces, self._table, self._uplink, bool(self._beside))
         self._catalog.load()
         await self._add_predefined()
         await self.sandboxes.adopt(running)
@@ -223,7 +227,9 @@ class Networks:
         if "bridge" not in names:
             taken, devices = await self._kernel.run(self._kernel.datapath.surroundings)
             subnet = free_subnet(taken)
-            bridge = next(name for name in ("docker0", *(f"cove{n}" for n in range(1000))) if name not in devices)
+            # A dockerd that comes later would take docker0 for its own.
+            names = (*(() if self._beside else ("docker0",)), *(f"cove{n}" for n in range(1000)))
+            bridge = next(name for name in names if name not in devices)
             network = replace(
                 create.predefined("bridge", "bridge"),
                 bridge=bridge,
