@@ -23,7 +23,14 @@ MARK = "usr/share/cove/payload"
 """The archive's last file: where it is, all is."""
 TIME = 946684800
 """Of every file: tar(1) warns of what is from 1970."""
-_DROPPED = ("usr/lib/modules/", "usr/bin/qemu-", "usr/share/qemu/", "usr/sbin/sshd", "usr/lib/openssh/", "etc/ssh/sshd_config")
+_DROPPED = (
+    "usr/lib/modules/",
+    "usr/bin/qemu-",
+    "usr/share/qemu/",
+    "usr/sbin/sshd",
+    "usr/lib/openssh/",
+    "etc/ssh/sshd_config",
+)
 """The host's kernel has modules of its own; who runs other processors' programs, and who may log in, is its owner's to say."""
 _FOLDERS = ("host", "usr/lib/modules", "var/cache/cove")
 _LINKS = {"etc/resolv.conf": "/run/resolv.conf", "etc/hosts": "/host/etc/hosts"}
