@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cove.agent.far import Far
-from cove.agent.far_folders import StreamFolders
+from cove.agent.stream_folders import StreamFolders
 from cove.agent.link import Link
 from cove.agent.threads import abandonable
 from cove.errors import BootError, CoveError, RemoteError, TransportError
