@@ -84,7 +84,9 @@ class Networks:
             link.on_lost = self._publisher.set_lost
         else:
             self._publisher = LocalPublisher()
-        self.sandboxes = Sandboxes(self._catalog, self._kernel, self._publisher, events, state, "" if beside else _laptop(link), keeper)
+        self.sandboxes = Sandboxes(
+            self._catalog, self._kernel, self._publisher, events, state, "" if beside else _laptop(link), keeper
+        )
 
     # -- life of the engine
 

@@ -187,9 +187,7 @@ class RemoteEngine:
         if ran.status:
             raise _failed("the engine's files on that host cannot be removed", ran)
 
-    def _run(
-        self, script: str, *values: str, label: str | None = None, stdin: Any = b"", timeout_s: float
-    ) -> Ran:
+    def _run(self, script: str, *values: str, label: str | None = None, stdin: Any = b"", timeout_s: float) -> Ran:
         if self.found.root == "no":
             raise RemoteError(f"{self.found.login} is not root there, and may not become it", _HINT_ROOT)
         root = "sudo" if self.found.root == "sudo" else ""
