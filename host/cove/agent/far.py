@@ -15,6 +15,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cove.agent.link import Link
 from cove.agent.network import NetworkChanges
 from cove.agent.place import Door, Place
 from cove.errors import AgentError, CoveError, RemoteError
@@ -69,11 +70,11 @@ class Far(Place):
 
     adopted = True
     can_be_suspended = False
-    link = None
 
     def __init__(self, paths: MachinePaths, remote: Remote) -> None:
         self._paths = paths
         self.remote = remote
+        self.link: Link | None = None
         self._loop = asyncio.get_running_loop()
         self.connection: Connection | None = None
         self._door: Door | None = None

@@ -121,9 +121,11 @@ class Foreign(Far):
             with contextlib.closing(_Http(self._joined(connection))) as link:
                 return json.loads(link.begin(path).read(MAX_ANSWER))
         except (OSError, ValueError, http.client.HTTPException) as error:
+            why = str(error) or type(error).__name__
+            call = f"curl -s --unix-socket {self.remote.socket} http://localhost{path}"
             raise RemoteError(
-                f"{self.remote.engine} of {self.remote.address} does not answer at {self.remote.socket}: {str(error) or type(error).__name__}",
-                f"see whether this works: ssh {self.remote.address} curl -s --unix-socket {self.remote.socket} http://localhost{path}",
+                f"{self.remote.engine} of {self.remote.address} does not answer at {self.remote.socket}: {why}",
+                f"see whether this works: ssh {self.remote.address} {call}",
             ) from error
 
     def _joined(self, connection: Connection) -> socket.socket:

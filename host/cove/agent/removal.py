@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from cove.agent import ending
 from cove.errors import CoveError, HypervisorMissing
+from cove.machine import remote
 from cove.machine.paths import MachinePaths
 
 
@@ -36,10 +38,17 @@ def of_remote(paths: MachinePaths, warn: Callable[[str], None], *, forced: bool)
     ``forced``: it is forgotten also when that computer cannot be reached, or does not do it; `warn` is told what is left there.
     """
     try:
+        found = remote.load(paths)
         ending.stop(paths, in_order=False, forced=forced)
+        if found is not None and found.is_ours:
+            from cove.agent import far_ours
+            from cove.remote import connection
+
+            with contextlib.closing(connection.connect(found.address, found.host_key)) as made:
+                far_ours.removed(paths, found, made)
     except CoveError as error:
         if not forced:
             way = f"to forget it, whatever is left there: cove machine rm --force {paths.name}"
             raise type(error)(error.message, "\n".join(filter(None, (error.hint, way)))) from error
-        warn(error.message)
+        warn(f"{error.message}; the machine is forgotten, and what it had there may be left")
         paths.remote_run.unlink(missing_ok=True)

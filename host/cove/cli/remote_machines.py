@@ -19,12 +19,21 @@ if TYPE_CHECKING:
     from cove.remote.connection import Connection
 
 
+_MISSING = {
+    "docker": "it is to listen at /run/docker.sock, and your user there to be in the group docker",
+    "podman": "have its API served: systemctl enable --now podman.socket, or systemctl --user for your user alone",
+}
+
+
 def made(
     name: str, where: str, engine: str, host_key: str, accepted: bool, shared: Sequence[str], asks: bool
 ) -> tuple[MachinePaths, Remote]:
     """Make a machine of another computer. Raises `CoveError`."""
     lifecycle.absent(name)
-    file = settings.with_value(settings.render(settings.Settings()), "share_home", "no", "the command line")
+    # What leaves this computer for another one is for its user to say (docs/decisions/0073).
+    file = settings.render(settings.Settings())
+    for key, value in (("share_home", "no"), ("ssh_agent", "none"), ("proxy", "none")):
+        file = settings.with_value(file, key, value, "the command line")
     if shared:
         file = settings.with_value(file, "shared_folders", ",".join(shared), "--share")
     wanted = settings.parse(file, "the command line")
@@ -72,26 +81,22 @@ def _compare(where: str, wanted: str, shown: str) -> None:
 
 def _engine(connection: Connection, wanted: str) -> Remote:
     """What is to be used there. Raises `CoveError`."""
-    from cove.remote import existing
+    from cove.remote import engine
 
-    if wanted in ("docker", "podman"):
-        socket = existing.find(connection, wanted)
-        if not socket:
-            raise existing.missing(str(connection.address), wanted)
-        return Remote(connection.address, connection.host_key, wanted, socket)
-    raise RemoteError("Cove's own engine cannot be installed yet")
-
-
-def label(name: str) -> str:
-    """By which somebody on the other computer knows whose it is."""
-    import getpass
-    import socket
-
-    return f"{name} of {getpass.getuser()}@{socket.gethostname()}"
-
-
-def instance() -> str:
-    return secrets.token_hex(8)
+    found = engine.look(connection)
+    there = {"docker": found.docker, "podman": found.podman}
+    if wanted == "auto":
+        try:
+            found.check()
+            wanted = COVE
+        except CoveError:
+            wanted = next((kind for kind, socket in there.items() if socket), COVE)
+    if wanted == COVE:
+        found.check()
+        return Remote(connection.address, connection.host_key, COVE, instance=secrets.token_hex(8))
+    if not there[wanted]:
+        raise RemoteError(f"{connection.address} has no {wanted} that your user there may use", _MISSING[wanted])
+    return Remote(connection.address, connection.host_key, wanted, there[wanted])
 
 
 def rows(value: dict[str, Any]) -> list[tuple[str, str]]:

@@ -14,12 +14,12 @@ from typing import Any
 
 from coved.link.protocol import Shared, SharedFolder, Shares
 
-from cove.drivers.base import Driver
 from cove.errors import CoveError, DriverError
 from cove.machine.paths import MachinePaths
 from cove.share import choice, servers
 from cove.share import folders as listing
 from cove.share.folders import NOT_YET, Folder
+from cove.share.servers import Plugs
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +51,21 @@ class Folders:
     Args:
         carrier: "virtiofs", "9p" or "agent".
         token: by which Cove's own servers know the engine; the same for as long as they live.
+        anew: what the guest may still have mounted is of servers that are gone.
     """
 
     def __init__(
-        self, paths: MachinePaths, driver: Driver, folders: Sequence[Folder], carrier: str, token: str = ""
+        self,
+        paths: MachinePaths,
+        driver: Plugs,
+        folders: Sequence[Folder],
+        carrier: str,
+        token: str = "",
+        *,
+        anew: bool = False,
     ) -> None:
         self._token = token
+        self._outdated = tuple(folder.tag for folder in folders) if anew else ()
         self._paths = paths
         self._driver = driver
         self._folders = tuple(folders)
@@ -185,7 +194,8 @@ class Folders:
             return
         with contextlib.suppress(TimeoutError):
             told = self._sound()
-            said = await self._tell(told)
+            said = await self._tell(told, lost=self._outdated)
+            self._outdated = ()
             self._mounted = {folder.tag for folder in told} - set(said.errors)
             self._unmounted = {tag: f"the machine cannot mount it: {words}" for tag, words in said.errors.items()}
 
