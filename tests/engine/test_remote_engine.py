@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import shlex
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +155,47 @@ def test_published_ports_are_the_laptops_alone(far: RemoteHost, engine: RemoteEn
     assert far.sh(f"curl -s http://127.0.0.1:{guest} || echo nobody") == "nobody\n"
     assert far.sh("curl -s http://127.0.0.1:8080") == "the host itself\n"
     remove(near, one)
+
+
+def test_a_host_that_forwards_nothing_lets_containers_out(
+    far: RemoteHost, engine: RemoteEngine, brought: Payload
+) -> None:
+    """As dockerd and ufw have it."""
+    far.sh("iptables -P FORWARD DROP")
+    try:
+        before = far.sh("iptables -S FORWARD")
+        near = laptop(far, engine.start(brought))
+        engine.start(brought)
+        near.ask("POST", "/networks/create", {"Name": "mine"})
+        one = near.run(
+            "busybox",
+            "sh",
+            "-c",
+            f"nc -w 20 {far.near_address} {served(far)} </dev/null",
+            HostConfig={"NetworkMode": "mine"},
+        )
+        wait_for(near, one, "exited")
+        assert "the laptop" in near.ask("GET", f"/containers/{one}/logs?stdout=1")[1]
+        remove(near, one)
+        engine.stop()
+        assert far.sh("iptables -S FORWARD") == before
+    finally:
+        far.sh("iptables -P FORWARD ACCEPT")
+
+
+def served(far: RemoteHost) -> int:
+    """A port of this computer that says once who it is."""
+    listener = socket.create_server((far.near_address, 0))
+    listener.settimeout(PATIENCE_S)
+
+    def serve() -> None:
+        with listener, contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"the laptop")
+
+    threading.Thread(target=serve, daemon=True).start()
+    return int(listener.getsockname()[1])
 
 
 def test_it_goes_on_without_the_laptop(far: RemoteHost, engine: RemoteEngine, brought: Payload) -> None:
