@@ -59,7 +59,7 @@ smoke_packages="nsis gcc-mingw-w64-x86-64-posix wine64 wine ovmf openssh-client 
 platforms_packages="$smoke_packages dpkg-dev rpm wixl msitools libarchive-tools dosfstools mtools gdisk"
 page_packages="chromium fonts-dejavu-core"
 dashboard_packages="$page_packages fonts-noto-cjk xvfb trayer xdotool imagemagick psmisc libegl1 libgl1 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-randr0 libxcb-shape0 libxcb-xfixes0 libxkbcommon-x11-0"
-test_packages="procps libnftables1 libseccomp2 erofs-utils openssh-client openssh-server curl iproute2 tmux git skopeo dbus-daemon"
+test_packages="procps iptables libnftables1 libseccomp2 erofs-utils openssh-client openssh-server curl iproute2 tmux git skopeo dbus-daemon"
 
 case ${1:?venv, run, test, smoke, page, dashboard or platforms} in
 venv)

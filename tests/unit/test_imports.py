@@ -66,10 +66,11 @@ GUEST = {
     "grpc": set(),
     "streams": set(),
     "boot": {"runtime", "streams"},
+    "remote": {"boot", "networks", "runtime"},
 }
 TOOLS = {"activity", "current_outside", "errors", "filters", "finishing", "outside", "threads", "times", "versions"}
 """The guest's modules that every package may use, and that use none."""
-TOP = {"engine", "process", "rehearsal", "supervisor", "vm"}
+TOP = {"engine", "host_engine", "process", "rehearsal", "supervisor", "vm"}
 """The guest's modules that put the packages together; no package uses them, but for the API the engine."""
 LAZY = {
     ("engine", "files"): "few sessions copy files: loaded when first asked for",

@@ -6,6 +6,9 @@ into the bridge that it came from is masqueraded, or else the answer would take 
 In the VM a published port has two numbers: the laptop leads it to one of the engine's choice, which is in ``published`` and comes in
 by the uplink alone, or from the streams' service where no hypervisor forwards ports; the one that people know is in ``known``, for
 containers that ask at an address of the machine, their gateway for one, and for the machine itself.
+
+Sets of one field are declared by an expression (``typeof``): of those with a ``type``, libnftables from 1.1 on notes something that the
+nft(8) of many a host (1.0.6, for one) crashes over when it lists them.
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ STREAMS = 0xC07E
 """Mark of packets by which the host comes to a published port where no hypervisor forwards it (`coved.streams.inside`)."""
 _RULES = """
 table inet {table} {{
-  set bridges {{ type ifname; }}
-  set unrouted {{ type nf_proto; }}
-  set internal {{ type ifname; }}
+  set bridges {{ typeof iifname; }}
+  set unrouted {{ typeof meta nfproto; }}
+  set internal {{ typeof iifname; }}
   set inside {{ type ifname . ifname; }}
-  set open4 {{ type ifname; }}
-  set open6 {{ type ifname; }}
-  set outbound4 {{ type ipv4_addr; flags interval; }}
-  set outbound6 {{ type ipv6_addr; flags interval; }}
+  set open4 {{ typeof iifname; }}
+  set open6 {{ typeof iifname; }}
+  set outbound4 {{ typeof ip saddr; flags interval; }}
+  set outbound6 {{ typeof ip6 saddr; flags interval; }}
   set hairpin {{ type ipv4_addr . ipv4_addr; flags interval; }}
   map published_at {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
   map published {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}

@@ -84,7 +84,9 @@ class Networks:
             link.on_lost = self._publisher.set_lost
         else:
             self._publisher = LocalPublisher()
-        self.sandboxes = Sandboxes(self._catalog, self._kernel, self._publisher, events, state, "" if beside else _laptop(link), keeper)
+        self.sandboxes = Sandboxes(
+            self._catalog, self._kernel, self._publisher, events, state, "" if beside else _laptop(link), keeper
+        )
 
     # -- life of the engine
 
@@ -132,7 +134,8 @@ class Networks:
             ]  # before: one that goes meanwhile is still there
             foreign, devices = await self._kernel.run(self._kernel.datapath.surroundings)
             devices -= {network.bridge for network in going}
-            network = create.definition(config, [*self._catalog], foreign, devices, self._pools6())
+            prefix = f"{TABLE}-" if self._beside else "br-"
+            network = create.definition(config, [*self._catalog], foreign, devices, self._pools6(), prefix)
             if any(other.name == network.name for other in self._catalog):
                 raise Conflict(f"network with name {network.name} already exists")
             if network.parent:
@@ -228,8 +231,8 @@ class Networks:
             taken, devices = await self._kernel.run(self._kernel.datapath.surroundings)
             subnet = free_subnet(taken)
             # A dockerd that comes later would take docker0 for its own.
-            names = (*(() if self._beside else ("docker0",)), *(f"cove{n}" for n in range(1000)))
-            bridge = next(name for name in names if name not in devices)
+            names = [*(() if self._beside else ("docker0",)), *(f"{TABLE}{n}" for n in range(1000))]
+            bridge = next(one for one in names if one not in devices)
             network = replace(
                 create.predefined("bridge", "bridge"),
                 bridge=bridge,

@@ -1,7 +1,8 @@
 """``chroot SYSTEM python3 -m coved.remote start|stop NAME SYSTEM [UID GID] 3</``: an engine on this host begins, or ends.
 
-Both are for root, and done already when there is nothing to do. ``start`` reads what the laptop says of registries and of the world outside, as the VM's
-seed has it (docs/architecture.md), from its standard input. Answers are one JSON object in one line, errors one with ``error``.
+Both are for root, and done already when there is nothing to do. ``start`` reads what the laptop says of registries and of the world
+outside, as the VM's seed has it (docs/architecture.md), from its standard input. Answers are one JSON object in one line, errors one
+with ``error``.
 """
 
 from __future__ import annotations

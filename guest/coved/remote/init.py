@@ -63,7 +63,7 @@ def serve(streams: socket.socket) -> int:
 
 def _ended() -> list[tuple[int, int]]:
     """Pid and exit status of each child that has ended."""
-    found = []
+    found: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

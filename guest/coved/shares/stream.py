@@ -74,7 +74,9 @@ def _mount_stream(door: Path, call: Callable[[str], None]) -> None:
             call(f"trans=fd,rfdno={stream.fileno()},wfdno={stream.fileno()},{_OPTIONS}")
         except OSError as error:
             if error.errno in (errno.ENODEV, errno.EINVAL, errno.EPROTONOSUPPORT):
-                raise OSError(errno.EOPNOTSUPP, "the kernel of that host has no 9p (modules 9p and 9pnet_fd)") from error
+                raise OSError(
+                    errno.EOPNOTSUPP, "the kernel of that host has no 9p (modules 9p and 9pnet_fd)"
+                ) from error
             raise
         finally:
             limit.cancel()

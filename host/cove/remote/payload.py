@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cove.image import assemble, builder, inputs
+from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
 from cove.image.tree import Node, Tree, directory, symlink
 from cove.machine import space
@@ -21,6 +21,8 @@ from cove.progress import Event, Report, ignore
 
 MARK = "usr/share/cove/payload"
 """The archive's last file: where it is, all is."""
+KEPT = 4
+"""Archives of 20 MB each."""
 TIME = 946684800
 """Of every file: tar(1) warns of what is from 1970."""
 _DROPPED = (
@@ -33,8 +35,12 @@ _DROPPED = (
 )
 """The host's kernel has modules of its own; who runs other processors' programs, and who may log in, is its owner's to say."""
 _FOLDERS = ("host", "usr/lib/modules", "var/cache/cove")
-_LINKS = {"etc/resolv.conf": "/run/resolv.conf", "etc/hosts": "/host/etc/hosts"}
-"""The engine asks whom the host asks (`coved.remote.entering`)."""
+_LINKS = {
+    "etc/resolv.conf": "/run/resolv.conf",
+    "etc/hosts": "/host/etc/hosts",
+    "etc/os-release": "/host/etc/os-release",
+}
+"""The engine asks whom the host asks (`coved.remote.entering`), and says what system the host has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +59,27 @@ def payload(architecture: Architecture, progress: Report = ignore) -> Payload:
         return Payload(found.name.split("-")[1].partition(".")[0], found)
     with space.room(folder, "what is brought to the host"):
         recipe = Recipe.load(inputs.recipe_dir(), architecture)
-        base = builder.parts(recipe, progress)
+        with store.building(progress):  # who builds the VM image unpacks the same packages
+            base = builder.parts(recipe, progress)
         progress(Event("remote", "packing what is brought to the host"))
         folder.mkdir(parents=True, exist_ok=True)
         made = folder / f".{key}.{os.getpid()}"
         try:
             digest = write(assemble.with_engine(base.system, inputs.engine_files()), made)
-            for old in folder.glob("*.tar.gz"):  # of other architectures, too: they are made in seconds
-                old.unlink(missing_ok=True)
             target = folder / f"{key}-{digest}.tar.gz"
             made.replace(target)
+            _prune(folder)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 made.unlink()
     return Payload(digest, target)
+
+
+def _prune(folder: Path) -> None:
+    """Those made last stay: another version of Cove, or another host, may be about to use one."""
+    with contextlib.suppress(OSError):  # another process prunes as well
+        for old in sorted(folder.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            old.unlink(missing_ok=True)
 
 
 def write(system: Tree, path: Path) -> str:

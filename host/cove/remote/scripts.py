@@ -89,13 +89,37 @@ there() {
 }
 """
 
+_FIREWALL = """
+# Others' rules that forward nothing (dockerd's, ufw's) hold for Cove's bridges as well, unless they say otherwise. A legacy iptables
+# makes tables when it is asked: so only where there are some.
+firewall() {
+    for tool in iptables ip6tables; do
+        command -v $tool >/dev/null || continue
+        case $($tool -V 2>/dev/null) in
+            *nf_tables*) ;;
+            *) grep -qsx filter /proc/net/${tool%tables}_tables_names || continue ;;
+        esac
+        for way in -i -o; do
+            rule="FORWARD $way cove+ -m comment --comment cove-$2 -j ACCEPT"
+            if [ "$1" = off ]; then
+                while $tool -w 5 -D $rule; do :; done
+            elif $tool -w 5 -S FORWARD | grep -qx -e "-P FORWARD DROP"; then
+                $tool -w 5 -C $rule || $tool -w 5 -I $rule
+            fi
+        done
+    done >/dev/null 2>&1 </dev/null
+}
+"""
+
 START = (
     _HEAD
     + _PYTHON
+    + _FIREWALL
     + """
 system=$kept/$1/system-$2
 for module in overlay bridge veth nf_tables 9p 9pnet_fd; do modprobe -q $module 2>/dev/null </dev/null; done
-there start "$1" "$system" "$3" "$4"
+there start "$1" "$system" "$3" "$4" || exit 1
+firewall on "$1"
 """
 )
 """NAME DIGEST UID GID, JSON on its standard input; says JSON in one line."""
@@ -103,12 +127,14 @@ there start "$1" "$system" "$3" "$4"
 STOP = (
     _HEAD
     + _PYTHON
+    + _FIREWALL
     + """
 system=$(cat "$boot/$1/system" 2>/dev/null)
 if [ ! -f "$system/usr/share/cove/payload" ]; then
     system=
     for one in "$kept/$1"/system-*; do [ -f "$one/usr/share/cove/payload" ] && system=$one; done
 fi
+firewall off "$1"
 if [ -n "$system" ]; then there stop "$1" "$system"; elif [ -e "$boot/$1" ]; then
     echo "its system is gone from $kept/$1: start it again (this installs it), or restart that host" >&2; exit 1
 fi
