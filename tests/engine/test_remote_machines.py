@@ -100,22 +100,8 @@ def page_becomes(port: int, wanted: str) -> None:
 
 def web(name: str, port: int) -> list[str]:
     serve = f"echo {name} >/index.html; exec httpd -f -h / -p 80"
-    return [
-        "-m",
-        "far",
-        "run",
-        "-d",
-        "--name",
-        name,
-        "--restart",
-        "always",
-        "-p",
-        f"{port}:80",
-        "busybox",
-        "sh",
-        "-c",
-        serve,
-    ]
+    options = ["-d", "--name", name, "--stop-timeout", "1", "-p", f"{port}:80", "--restart", "always"]
+    return ["-m", "far", "run", *options, "busybox", "sh", "-c", serve]
 
 
 @pytest.fixture
@@ -183,7 +169,7 @@ def test_an_engine_that_is_there_is_used_as_it_is(laptop: Laptop, far: RemoteHos
     assert "docker" in laptop.cove("machine", "status", "far")
 
     # The engine ends and comes again, as at an upgrade, with the connection whole.
-    far.sh(f"kill {started}")
+    far.sh(f"kill {started}; while [ -e /proc/{started} ]; do sleep 0.1; done")
     laptop.refused("-m", "far", "ps")
     dockerd(far)
     assert "theirs" in laptop.comes_back("-m", "far", "ps")
@@ -215,11 +201,17 @@ def test_an_engine_that_is_there_is_used_as_it_is(laptop: Laptop, far: RemoteHos
 def dockerd(far: RemoteHost) -> int:
     """Cove's engine in dockerd's place: its API at dockerd's socket. The pid there."""
     (far.folder / "places/_var_lib/seccomp.json").write_bytes(seccomp_profile().read_bytes())
-    far.begin(
-        f"cd /; rm -f /run/docker.sock; export PYTHONPATH={ROOT}/guest COVE_SECCOMP_PROFILE=/var/lib/seccomp.json PATH=$PATH:/usr/sbin:{init_folder()};"
-        f" echo $$ >/run/dockerd.pid; exec {sys.executable} -m coved --root /var/lib/docker --socket /run/docker.sock --state /run/dockerd"
+    variables = (
+        f"PYTHONPATH={ROOT}/guest COVE_SECCOMP_PROFILE=/var/lib/seccomp.json PATH=$PATH:/usr/sbin:{init_folder()}"
     )
-    ask = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('/run/docker.sock'); s.sendall(b'GET /_ping HTTP/1.0\\r\\n\\r\\n'); sys.exit(b' 200 ' not in s.recv(99))"
+    options = "--root /var/lib/docker --socket /run/docker.sock --state /run/dockerd"
+    far.begin(
+        f"cd /; rm -f /run/docker.sock; export {variables}; echo $$ >/run/dockerd.pid; exec {sys.executable} -m coved {options}"
+    )
+    ask = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('/run/docker.sock');"
+        r" s.sendall(b'GET /_ping HTTP/1.0\r\n\r\n'); sys.exit(b' 200 ' not in s.recv(99))"
+    )
     deadline = time.monotonic() + LIMIT_S
     while subprocess.run(far.inside(sys.executable, "-c", ask), capture_output=True, timeout=LIMIT_S).returncode:
         assert time.monotonic() < deadline, far.log()[-3000:]
@@ -251,7 +243,7 @@ def test_commands_that_are_not_for_another_computer_say_so(laptop: Laptop, far: 
     laptop.cove("machine", "init", "--ssh", f"root@{far.address}", "--engine", "docker", "--accept-host-key", "far")
     for command in ("suspend", "upgrade", "rollback", "reset", "resume"):
         assert "not for the machine far" in laptop.refused("machine", command, "far")
-    assert "cpus means nothing for the machine far" in laptop.refused("config", "-m", "far", "set", "cpus", "4")
+    assert "cpus means nothing for the machine far" in laptop.refused("config", "set", "-m", "far", "cpus", "4")
     assert laptop.cove("config", "list", "-m", "far").startswith("bind_address = ")
     assert "memory" not in laptop.cove("config", "list", "-m", "far")
     assert "podman" in laptop.refused(

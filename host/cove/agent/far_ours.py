@@ -172,9 +172,7 @@ class Ours(Far):
 
     async def _stop_engine(self, connection: Connection, report: Report) -> None:
         report(Event("stop", f"stopping containers and the engine on {self.remote.address}"))
-        if self.link is not None:
-            self.link.leave()
-        await asyncio.to_thread(self.engine(connection).stop)
+        await asyncio.to_thread(self.engine(connection).stop)  # which lets go of its ports by the link
 
     def clock_jumped(self) -> None:
         super().clock_jumped()
