@@ -121,6 +121,7 @@ class Far(Place):
         """Raises `CoveError`; whoever waits for it is told."""
         self._trying = True
         try:
+            self.remote = remotes.load(self._paths) or self.remote  # another key may have been pinned
             made = await asyncio.to_thread(connections.connect, self.remote.address, self.remote.host_key)
             made.watch(lambda: self._from_thread(made))
             try:

@@ -27,6 +27,7 @@ from cove.machine.paths import MachinePaths
 from cove.machine.remote import Remote
 from cove.progress import Event, Report
 from cove.remote.connection import Connection
+from cove.share.manager import printable
 from cove.transport.base import Stream
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 ANSWER_S = 30.0
 MAX_ANSWER = 16 << 20
 MAX_EVENT = 1 << 20
+MAX_PORTS = 4096
+"""As many as a VM may publish."""
 ALTERING = ("start", "die", "restart", "pause", "unpause", "rename", "destroy")
 """Events of containers after which other ports may be published."""
 _ANY = {"", "0.0.0.0", "::"}
@@ -42,7 +45,7 @@ _ANY = {"", "0.0.0.0", "::"}
 class Foreign(Far):
     def __init__(self, paths: MachinePaths, remote: Remote) -> None:
         super().__init__(paths, remote)
-        self._version: dict[str, Any] = {}
+        self._version: Any = None
         self._forwards = StreamForwards(self._open_port)
         self._ports: PortForwards | None = None
         self._bind_address = ""
@@ -120,7 +123,7 @@ class Foreign(Far):
         try:
             with contextlib.closing(_Http(self._joined(connection))) as link:
                 return json.loads(link.begin(path).read(MAX_ANSWER))
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
             call = f"curl -s --unix-socket {self.remote.socket} http://localhost{path}"
             raise RemoteError(
@@ -163,10 +166,15 @@ class Foreign(Far):
         if self._ports is not None:
             await self._ports.retake()
 
+    def _said(self, key: str) -> str:
+        """Of its version, what the other computer says: it is to move no cursor."""
+        told = self._version.get(key) if isinstance(self._version, dict) else None
+        return printable(told[:100]) if isinstance(told, str) else ""
+
     def _shown(self) -> dict[str, Any]:
         shown: dict[str, Any] = {
-            "engine_version": str(self._version.get("Version", "")),
-            "api_version": str(self._version.get("ApiVersion", "")),
+            "engine_version": self._said("Version"),
+            "api_version": self._said("ApiVersion"),
             "engine_socket": self.remote.socket,
         }
         if self.lost_ports:
@@ -207,7 +215,7 @@ def published(listed: Any) -> tuple[list[PortForward], dict[int, str], list[str]
         ports = container.get("Ports") if isinstance(container, dict) else None
         for port in ports if isinstance(ports, list) else ():
             number = port.get("PublicPort") if isinstance(port, dict) else None
-            if not isinstance(number, int) or not 0 < number < 1 << 16:
+            if type(number) is not int or not 0 < number < 1 << 16 or len(wanted) >= MAX_PORTS:
                 continue
             proto, address = port.get("Type"), port.get("IP") or ""
             if proto != "tcp" or number == SSH_PORT or not isinstance(address, str):

@@ -71,6 +71,11 @@ def _init_remote(
 ) -> None:  # fmt: skip
     from cove.cli import remote_machines
 
+    if (again := remote_machines.pinned_anew(name, ssh, host_key, accepted)) is not None:
+        json_output.told(
+            as_json, f"machine {name} has the key {again.shown()['host_key']} from now on", machine=name, **again.shown()
+        )  # fmt: skip
+        return
     paths, remote = remote_machines.made(name, ssh, engine, host_key, accepted, share, not as_json)
     what = "Cove's own engine" if remote.is_ours else f"the {remote.engine} that is there"
     json_output.told(
@@ -482,8 +487,11 @@ def logs(name: str, agent: bool, follow: bool, tail: int | None, as_json: bool) 
     from cove.machine import lifecycle
 
     paths = lifecycle.existing(name)
-    if not agent:
-        remote.refuse(paths, "its console", f"what Cove did: cove machine logs --agent {name}")
+    if not agent and (there := remote.load(paths)) is not None:
+        from cove.cli import remote_machines
+
+        remote_machines.show_log(paths, there, follow=follow, tail=tail)
+        return
     path = paths.agent_log if agent else paths.console_log
     if not path.exists():
         raise CoveError(

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cove.cli.command import agreed
@@ -43,6 +44,21 @@ def made(
     finally:
         connection.close()
     return lifecycle.init(name, wanted, found), found
+
+
+def pinned_anew(name: str, where: str, host_key: str, accepted: bool) -> Remote | None:
+    """Pin another key of a machine that is there, when that is what is asked for. Raises `CoveError`."""
+    paths = MachinePaths(name)
+    there = remote.load(paths) if paths.settings.exists() else None
+    if there is None or there.address != remote.address(where) or not (host_key or accepted):
+        return None
+    connection = _introduced(where, host_key, accepted, asks=False)
+    connection.close()
+    if connection.host_key == there.host_key:
+        return None
+    found = replace(there, host_key=connection.host_key)
+    remote.save(paths, found)
+    return found
 
 
 def _introduced(where: str, host_key: str, accepted: bool, asks: bool) -> Connection:
@@ -144,3 +160,25 @@ def ssh_words(paths: MachinePaths, found: Remote) -> list[str]:
     words += ["-l", found.address.user] if found.address.user else []
     words += ["-p", str(found.address.port)] if found.address.port else []
     return [*words, found.address.host]
+
+
+def show_log(paths: MachinePaths, found: Remote, *, follow: bool, tail: int | None) -> None:
+    """What our engine there has said last. Raises `CoveError`."""
+    import sys
+
+    from cove.remote import connection
+    from cove.remote.engine import RemoteEngine
+
+    if not found.is_ours:
+        remote.refuse(paths, "its console", f"what Cove did: cove machine logs --agent {paths.name}")
+    if follow:
+        raise CliError("cove: the log of an engine on another computer is not followed")
+    made = connection.connect(found.address, found.host_key)
+    try:
+        lines = RemoteEngine(made, found.instance, remote.label(paths)).log().splitlines(keepends=True)
+    finally:
+        made.close()
+    shown = b"".join(lines[-tail:] if tail else lines if tail is None else [])
+    sys.stdout.write(
+        "".join(one if one.isprintable() or one in "\n\t" else "?" for one in shown.decode("utf-8", "replace"))
+    )

@@ -252,7 +252,8 @@ def _greeted(
             raise
         raise RemoteError(
             f"{to} has no host key any more of the kind that it had before ({known[0].split()[0]})",
-            "either it was installed anew, or somebody else answers in its place; ask whoever runs it",
+            "either it was installed anew, or somebody else answers in its place. Ask whoever runs it for its fingerprint, and pin"
+            f" that: cove machine init --ssh {to} --host-key SHA256:... NAME",
         ) from error
     shown = trust.as_text(transport.get_remote_server_key())
     if shown in known:
@@ -262,7 +263,7 @@ def _greeted(
             str(to),
             host_key,
             shown,
-            "If it is right, make the machine anew: cove machine rm --force, cove machine init --ssh",
+            f"If it is right, pin it: cove machine init --ssh {to} --host-key {fingerprint(shown)} NAME",
         )
     if known:
         raise trust.changed(
