@@ -52,7 +52,6 @@ while True:
     except ChildProcessError:
         break
 """
-_PROCESSES = "for one in /proc/[0-9]*; do { read -r name <$one/comm && echo $name; } 2>/dev/null; done; true"
 _SSHD = """
 HostKey /etc/ssh/ssh_host_ed25519_key
 PermitRootLogin prohibit-password
@@ -131,7 +130,7 @@ class RemoteHost:
         _run("ip", "link", "add", self.device, "type", "veth", "peer", "name", "eth0", "netns", str(net))
         _run("ip", "address", "add", f"{self.near_address}/30", "dev", self.device)
         _run(*self.inside("ip", "address", "add", f"{self.address}/30", "dev", "eth0"))
-        _run(*self.inside("ip", "link", "set", "eth0", "up"))
+        _run("ip", "link", "set", self.device, "up")
         self.restore()
 
     @property
@@ -156,11 +155,11 @@ class RemoteHost:
             subprocess.run(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=LOOK_S, check=True)
 
     def cut(self) -> None:
-        """What is sent from now on is lost, and nobody is told."""
-        _run("ip", "link", "set", self.device, "down")
+        """What is sent from now on is lost; this computer is told no more than that there is no carrier."""
+        _run(*self.inside("ip", "link", "set", "eth0", "down"))
 
     def restore(self) -> None:
-        _run("ip", "link", "set", self.device, "up")
+        _run(*self.inside("ip", "link", "set", "eth0", "up"))
 
     def stop(self) -> None:
         """As a power cut does; what is on its disks stays."""
@@ -204,8 +203,7 @@ class RemoteHost:
     def traces(self) -> dict[str, str]:
         """What a program could leave there beside files on its disks, each as text to compare."""
         return {
-            # By the shell alone: what else it started would be seen, or not.
-            "processes": "\n".join(sorted(self.sh(_PROCESSES).split())),
+            "processes": " ".join(sorted(self._processes())),
             "mounts": self.sh("awk '{print $5, $9}' /proc/self/mountinfo | sort"),
             "devices": self.sh("ls /sys/class/net"),
             "cgroups": self.sh("find /sys/fs/cgroup -mindepth 1 -type d"),
@@ -213,6 +211,15 @@ class RemoteHost:
             "sysctls": self.sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/route_localnet"),
             "sockets": self.sh("awk 'NR > 1 {print $2, $4}' /proc/net/tcp /proc/net/tcp6 | grep ' 0A$' | sort"),
         }
+
+    def _processes(self) -> list[str]:
+        """Names of all that was started there, and not from here."""
+        names = []
+        for file in self.cgroup.rglob("cgroup.procs"):
+            for pid in file.read_text().split():
+                with contextlib.suppress(OSError):
+                    names.append(Path(f"/proc/{pid}/comm").read_text().strip())
+        return names
 
     def log(self) -> str:
         return (self.folder / "log").read_text("utf-8", "replace")

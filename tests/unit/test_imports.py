@@ -33,7 +33,7 @@ HOST = {
     "kube": {"local"},
     "dashboard": {"agent", "drivers", "local", "machine", "share", "support"},
     "tray": {"agent", "local", "machine", "support"},
-    "support": {"agent", "drivers", "forward", "image", "local", "machine", "share"},
+    "support": {"agent", "drivers", "forward", "image", "local", "machine", "remote", "share"},
     "agent": {"drivers", "forward", "image", "local", "machine", "remote", "share", "transport"},
     "remote": {"image", "local", "machine", "transport"},
     "share": {"drivers", "local", "machine"},

@@ -86,6 +86,7 @@ class Far(Place):
         self._connected_at = 0.0
         self._next: asyncio.Future[None] = self._loop.create_future()
         """What comes of the try that is under way, or of the next one."""
+        self._trying = False
         self._wake = asyncio.Event()
         self._coming_back: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -118,6 +119,7 @@ class Far(Place):
 
     async def _connect(self, report: Report = ignore) -> None:
         """Raises `CoveError`; whoever waits for it is told."""
+        self._trying = True
         try:
             made = await asyncio.to_thread(connections.connect, self.remote.address, self.remote.host_key)
             made.watch(lambda: self._from_thread(made))
@@ -145,6 +147,7 @@ class Far(Place):
         self._told()
 
     def _settle(self, error: CoveError | None) -> None:
+        self._trying = False
         if not self._next.done():
             if error is None:
                 self._next.set_result(None)
@@ -205,17 +208,16 @@ class Far(Place):
             self._lose(connection, f"no answer within {ASK_S:.0f} s after this computer's network or clock has changed")
 
     async def reach(self) -> None:
-        """Return when there is a connection; one try is waited for. Raises `CoveError`."""
-        if self.connection is not None:
-            return
-        if self._closed:
-            raise self.lost_error()
-        outcome = self._next
-        self.nudge()
-        try:
-            await asyncio.shield(outcome)
-        except CoveError:
-            raise self.lost_error() from None
+        """Return when there is a connection; a whole try is waited for. Raises `CoveError`."""
+        tries = 2 if self._trying else 1  # that one may have begun when nothing could come of it
+        while self.connection is None:
+            if self._closed or not tries:
+                raise self.lost_error()
+            tries -= 1
+            outcome = self._next
+            self.nudge()
+            with contextlib.suppress(CoveError):
+                await asyncio.shield(outcome)
 
     def lost_error(self) -> CoveError:
         since = time.strftime("%H:%M:%S", time.localtime(self._lost_at)) if self._lost_at else "the start"

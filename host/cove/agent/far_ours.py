@@ -6,7 +6,6 @@ The engine, its streams and what runs in it stay when the connection breaks, and
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import secrets
 import socket
@@ -14,10 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from cove.agent.far import Far
-from cove.agent.stream_folders import StreamFolders
 from cove.agent.link import Link
+from cove.agent.stream_folders import StreamFolders
 from cove.agent.threads import abandonable
-from cove.errors import BootError, CoveError, RemoteError, TransportError
+from cove.errors import BootError, TransportError
 from cove.forward import ssh_agent
 from cove.forward.docker_socket import ENGINE_SOCKET
 from cove.forward.ports import PortForwards
@@ -25,7 +24,7 @@ from cove.forward.streamed import FarStream, StreamForwards
 from cove.local.joined import join
 from cove.machine import effective, outside, policy, registries
 from cove.machine.paths import MachinePaths
-from cove.machine.remote import Remote
+from cove.machine.remote import Remote, label
 from cove.machine.settings import Settings
 from cove.progress import Event, Report
 from cove.remote.connection import Connection
@@ -44,11 +43,6 @@ STREAMS_S = 20.0
 READY_S = 120.0
 """In which an engine that runs answers the link."""
 LINK = "/run/cove/link.sock"
-
-
-def label(paths: MachinePaths) -> str:
-    """By which somebody on the other computer knows whose an engine is."""
-    return f"machine {paths.name} of {getpass.getuser()}@{socket.gethostname()}"
 
 
 class Ours(Far):
@@ -213,11 +207,3 @@ class Ours(Far):
         if self.lost_ports:
             shown["lost_ports"] = dict(self.lost_ports)
         return shown
-
-
-def removed(paths: MachinePaths, remote: Remote, connection: Connection) -> None:
-    """Leave nothing of the machine on the other computer. Blocks. Raises `CoveError`."""
-    try:
-        RemoteEngine(connection, remote.instance, label(paths)).remove()
-    except CoveError as error:
-        raise RemoteError(f"{remote.address}: {error.message}", error.hint) from error

@@ -16,6 +16,9 @@ def take_away(paths: MachinePaths, warn: Callable[[str], None]) -> None:
 
     ``warn`` is told of what may be left where the hypervisor cannot be had any more: that keeps nobody from removing the rest.
     """
+    if paths.remote.exists():
+        _take_from_there(paths)
+        return
     if not paths.hyperv.exists():
         return
     import asyncio
@@ -38,17 +41,26 @@ def of_remote(paths: MachinePaths, warn: Callable[[str], None], *, forced: bool)
     ``forced``: it is forgotten also when that computer cannot be reached, or does not do it; `warn` is told what is left there.
     """
     try:
-        found = remote.load(paths)
         ending.stop(paths, in_order=False, forced=forced)
-        if found is not None and found.is_ours:
-            from cove.agent import far_ours
-            from cove.remote import connection
-
-            with contextlib.closing(connection.connect(found.address, found.host_key)) as made:
-                far_ours.removed(paths, found, made)
+        take_away(paths, warn)
     except CoveError as error:
         if not forced:
             way = f"to forget it, whatever is left there: cove machine rm --force {paths.name}"
             raise type(error)(error.message, "\n".join(filter(None, (error.hint, way)))) from error
-        warn(f"{error.message}; the machine is forgotten, and what it had there may be left")
+        left = ""
+        with contextlib.suppress(CoveError):
+            if (found := remote.load(paths)) is not None and found.is_ours:
+                left = f": {' and '.join(found.places)} of {found.address}, and what runs of it"
+        warn(f"{error.message}; the machine is forgotten, and what it had there may be left{left}")
         paths.remote_run.unlink(missing_ok=True)
+
+
+def _take_from_there(paths: MachinePaths) -> None:
+    found = remote.load(paths)
+    if found is None or not found.is_ours:
+        return
+    from cove.remote import connection  # paramiko: seldom needed
+    from cove.remote.engine import RemoteEngine
+
+    with contextlib.closing(connection.connect(found.address, found.host_key)) as made:
+        RemoteEngine(made, found.instance, remote.label(paths)).remove()

@@ -7,9 +7,11 @@ an IPv6 address stands in brackets where a port follows.
 from __future__ import annotations
 
 import base64
+import getpass
 import hashlib
 import json
 import re
+import socket
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +21,11 @@ from cove.machine.paths import MachinePaths
 
 ENGINES = ("auto", "cove", "docker", "podman")
 COVE = "cove"
+_OF_ANY = frozenset({"bind_address"})
+_OF_OURS = _OF_ANY | {
+    "share_home", "shared_folders", "insecure_registries", "registry_mirrors", "proxy", "http_proxy", "https_proxy", "no_proxy",
+    "proxy_in_containers", "certificates", "extra_certificates", "certificates_in_containers", "ssh_agent",
+}  # fmt: skip
 _ADDRESS = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^@/\s:]+)@)?(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+))(?::(?P<port>[0-9]{1,5}))?/?",
     re.ASCII,
@@ -67,6 +74,15 @@ class Remote:
         """Whether its engine is one that Cove has installed there."""
         return self.engine == COVE
 
+    @property
+    def places(self) -> tuple[str, str]:
+        """Folders there that our own engine has: what it keeps, and what is of the host's boot."""
+        return f"/var/lib/cove-remote/{self.instance}", f"/run/cove-remote/{self.instance}"
+
+    def counts(self, setting: str) -> bool:
+        """Whether it means something for a machine of this kind."""
+        return setting in (_OF_OURS if self.is_ours else _OF_ANY)
+
     def shown(self) -> dict[str, Any]:
         """What is told of such a machine whether it can be reached or not."""
         return {"host": str(self.address), "host_key": fingerprint(self.host_key), "engine": self.engine}
@@ -94,6 +110,21 @@ def load(paths: MachinePaths) -> Remote | None:
             f"{paths.remote} cannot be read: {error}",
             f"remove the machine and make it anew: cove machine rm --force {paths.name}",
         ) from error
+
+
+def label(paths: MachinePaths) -> str:
+    """By which somebody on the other computer knows whose an engine is."""
+    return f"machine {paths.name} of {getpass.getuser()}@{socket.gethostname()}"
+
+
+def refuse_setting(paths: MachinePaths, setting: str) -> None:
+    """Raises `SettingsError` for one that means nothing for the machine."""
+    found = load(paths)
+    if found is not None and not found.counts(setting):
+        raise SettingsError(
+            f"{setting} means nothing for the machine {paths.name}, whose engine ({found.engine}) runs on {found.address}",
+            f"see what counts: cove config list{paths.option}",
+        )
 
 
 def refuse(paths: MachinePaths, what: str, hint: str = "") -> None:
