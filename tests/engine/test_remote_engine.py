@@ -264,7 +264,11 @@ def test_two_do_not_know_each_other(far: RemoteHost, engine: RemoteEngine, broug
     far.sh(f"mkdir -p /run/tools && for one in {tools}; do ln -s {busybox} /run/tools/$one; done")
     other = RemoteEngine(LocalHost(far, "env", "PATH=/run/tools:/usr/bin:/bin"), OTHER, "of somebody else")
     other.install(brought)
+    laptop(far, other.start(brought)).close()
+    other.stop()
     near, beside = laptop(far, engine.start(brought)), laptop(far, other.start(brought))
+    subnets = {one.ask("GET", "/networks/bridge")[1]["IPAM"]["Config"][0]["Subnet"] for one in (near, beside)}
+    assert len(subnets) == 2, "the other had one of its own, and moves when that is taken"
     one = near.run("busybox", "sleep", "1000", name="same")
     beside.run("busybox", "sleep", "1000", name="same")
     other.remove()

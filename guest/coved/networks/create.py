@@ -17,7 +17,7 @@ from coved.networks.addresses import Pools, Subnet, parse_address
 from coved.networks.definition import FALSE, PREDEFINED, TRUE, Network
 
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
-_LONGEST = 15
+LONGEST = 15
 """Letters of a device's name (IFNAMSIZ)."""
 _ENABLE = ("com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6")
 _HOST_ADDRESSES = ("com.docker.network.host_ipv4", "com.docker.network.host_ipv6")
@@ -157,7 +157,7 @@ def _configured(network: Network, networks: Sequence[Network]) -> tuple[Network,
 
 def _bridge(network: Network, networks: Sequence[Network], devices: Collection[str], prefix: str) -> Network:
     """``network`` with its bridge's name."""
-    bridge = network.options.get(words.BRIDGE_NAME) or f"{prefix}{network.id[: _LONGEST - len(prefix)]}"
+    bridge = network.options.get(words.BRIDGE_NAME) or f"{prefix}{network.id[: LONGEST - len(prefix)]}"
     if not _DEVICE.fullmatch(bridge):
         raise InvalidParameter(f"invalid bridge name {bridge!r}: at most 15 letters, digits, '_', '.' and '-'")
     if (other := next((one for one in networks if one.bridge == bridge), None)) is not None:

@@ -20,7 +20,7 @@ from coved.finishing import to_the_end
 from coved.link.client import LinkClient
 from coved.names.keeping import Keeper
 from coved.networks import create, parented, views
-from coved.networks.addresses import Pools, default_gateway, free_subnet, local_pools
+from coved.networks.addresses import Pools, Subnet, default_gateway, free_subnet, local_pools
 from coved.networks.catalog import Catalog
 from coved.networks.definition import PREDEFINED, Network
 from coved.networks.kernel import Kernel
@@ -226,24 +226,38 @@ class Networks:
         task.add_done_callback(lambda done: self._dropping.pop(network.bridge))
 
     async def _add_predefined(self) -> None:
-        names = {network.name for network in self._catalog}
-        if "bridge" not in names:
+        before = next((network for network in self._catalog if network.name == "bridge"), None)
+        if before is None or self._beside:
             taken, devices = await self._kernel.run(self._kernel.datapath.surroundings)
-            subnet = free_subnet(taken)
-            # A dockerd that comes later would take docker0 for its own.
-            names = [*(() if self._beside else ("docker0",)), *(f"{TABLE}{n}" for n in range(1000))]
-            bridge = next(one for one in names if one not in devices)
-            network = replace(
-                create.predefined("bridge", "bridge"),
-                bridge=bridge,
-                subnet=str(subnet),
-                gateway=str(subnet.network_address + 1),
-                options={**views.DRIVER_OPTIONS, "com.docker.network.bridge.name": bridge},
-            )
-            self._catalog.add(network)
+            if before is None:
+                self._catalog.add(self._default(create.predefined("bridge", "bridge"), taken, devices))
+            elif before.bridge not in devices and any(
+                one.version == 4 and one.overlaps(ipaddress.IPv4Network(before.subnet)) for one in taken
+            ):
+                # Another program of the host took it while this engine did not run; no container is on it yet.
+                self._catalog.remove(before)
+                self._catalog.add(self._default(before, taken, devices))
+        names = {network.name for network in self._catalog}
         for name, driver in (("host", "host"), ("none", "null")):
             if name not in names:
                 self._catalog.add(create.predefined(name, driver))
+
+    def _default(self, network: Network, taken: Collection[Subnet], devices: Collection[str]) -> Network:
+        """``network`` on a bridge and a subnet that nobody has."""
+        subnet = free_subnet(taken)
+        if (
+            self._beside
+        ):  # also no engine's that does not run now; and a dockerd that comes later would take docker0 for its own
+            bridge = f"{TABLE}-{self._beside}"[: create.LONGEST]
+        else:
+            bridge = next(name for name in ("docker0", *(f"{TABLE}{n}" for n in range(1000))) if name not in devices)
+        return replace(
+            network,
+            bridge=bridge,
+            subnet=str(subnet),
+            gateway=str(subnet.network_address + 1),
+            options={**views.DRIVER_OPTIONS, "com.docker.network.bridge.name": bridge},
+        )
 
     def _meets(self, network: Network, filters: Filters) -> bool:
         kind = "builtin" if network.name in PREDEFINED else "custom"

@@ -1,8 +1,8 @@
-"""``chroot SYSTEM python3 -m coved.remote start|stop NAME SYSTEM [UID GID] 3</``: an engine on this host begins, or ends.
+"""``chroot SYSTEM python3 -m coved.remote start|stop|end NAME SYSTEM [UID GID] 3</``: an engine on this host begins, or ends.
 
-Both are for root, and done already when there is nothing to do. ``start`` reads what the laptop says of registries and of the world
-outside, as the VM's seed has it (docs/architecture.md), from its standard input. Answers are one JSON object in one line, errors one
-with ``error``.
+``end`` is a ``stop`` for which nobody waits long, since the data go anyway. All are for root, and done already when there is nothing to
+do. ``start`` reads what the laptop says of registries and of the world outside, as the VM's seed has it (docs/architecture.md), from its
+standard input. Answers are one JSON object in one line, errors one with ``error``.
 """
 
 from __future__ import annotations
@@ -209,13 +209,13 @@ def _wait_for_answer(pid: int) -> None:
         time.sleep(_LOOK_S)
 
 
-def stop(name: str) -> dict[str, Any]:
+def stop(name: str, *, soon: bool) -> dict[str, Any]:
     folders = Folders(name)
     lock = folders.lock()
     deadline = time.monotonic() + TURN_S
     while not _taken(lock):
         if told := folders.told(PID):
-            _end(int(told))
+            _end(int(told), init.SOON if soon else signal.SIGTERM)
         elif time.monotonic() > deadline:
             raise Failure("another command starts or stops the engine there, and does not come to an end")
         time.sleep(_LOOK_S)
@@ -223,7 +223,7 @@ def stop(name: str) -> dict[str, Any]:
     return {}
 
 
-def _end(pid: int) -> None:
+def _end(pid: int, order: signal.Signals) -> None:
     """In order, and otherwise at once, with all that it runs."""
     try:
         descriptor = os.pidfd_open(pid)
@@ -232,7 +232,7 @@ def _end(pid: int) -> None:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     try:
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        signal.pidfd_send_signal(descriptor, order)
         if not poll.poll(STOP_S * 1000):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             poll.poll(STOP_S * 1000)
@@ -247,7 +247,9 @@ def main(words: list[str]) -> int:
     try:
         told = json.load(sys.stdin) if verb == "start" else {}
         enter(ROOT_FD, system)
-        answer = start(name, int(user[0]), int(user[1]), told, system) if verb == "start" else stop(name)
+        answer = (
+            start(name, int(user[0]), int(user[1]), told, system) if verb == "start" else stop(name, soon=verb == "end")
+        )
     except (Failure, EnteringError, BootError, EngineError) as error:
         answer = {"error": str(error)}
     except OSError as error:

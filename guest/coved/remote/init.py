@@ -16,9 +16,10 @@ from coved.boot.services import Service, said
 from coved.errors import UNFIT
 from coved.runtime.listening import listen
 
-ENGINE_S = 20.0
-"""Seconds in which the engine stops its containers and itself."""
-ORDERS = {signal.SIGTERM, signal.SIGUSR2}
+ENGINE_S, SOON_S = 20.0, 2.0
+"""Seconds in which the engine stops its containers and itself, and in which it does when all data go anyway."""
+SOON = signal.SIGINT
+ORDERS = {signal.SIGTERM, signal.SIGUSR2, SOON}
 """The second is the engine's, when the laptop tells it to end (`coved.link.client.POWER_OFF`)."""
 _SPAWNER = f"{RUN}/spawner.sock"
 
@@ -47,7 +48,7 @@ def serve(streams: socket.socket) -> int:
         wait = max(0.0, min(due.values()) - time.monotonic()) if due else 3600.0
         told = signal.sigtimedwait({signal.SIGCHLD, *ORDERS}, wait)
         if told is not None and told.si_signo in ORDERS:
-            _stop(engine.pid)
+            _stop(engine.pid, SOON_S if told.si_signo == SOON else ENGINE_S)
             return 0
         for pid, status in _ended():
             if pid == engine.pid and status == UNFIT:
@@ -74,14 +75,14 @@ def _ended() -> list[tuple[int, int]]:
         found.append((pid, os.waitstatus_to_exitcode(status)))
 
 
-def _stop(engine: int) -> None:
+def _stop(engine: int, within_s: float) -> None:
     say("stopping")
     if not engine:
         return
     os.kill(engine, signal.SIGTERM)  # it has not been waited for: the number is its own
-    deadline = time.monotonic() + ENGINE_S
+    deadline = time.monotonic() + within_s
     while (left := deadline - time.monotonic()) > 0:
         if any(pid == engine for pid, _ in _ended()):
             return
         signal.sigtimedwait({signal.SIGCHLD}, left)
-    say(f"the engine did not end within {ENGINE_S:.0f} s")
+    say(f"the engine did not end within {within_s:.0f} s")

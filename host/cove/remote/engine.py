@@ -176,16 +176,26 @@ class RemoteEngine:
 
     def stop(self) -> None:
         """Containers are stopped, and nothing of it is there but its files. Raises `RemoteError`."""
-        ran = self._run(scripts.STOP, self.name, timeout_s=STOP_S)
+        self._stop(scripts.STOP)
+
+    def _stop(self, script: str) -> None:
+        ran = self._run(script, self.name, timeout_s=STOP_S)
         if ran.status or ran.out.strip():
             _answer("the engine on that host does not stop", ran)
 
     def remove(self) -> None:
         """Nothing of it is there any more, its data included. Raises `RemoteError`."""
-        self.stop()
+        self._stop(scripts.END)
         ran = self._run(scripts.REMOVE, self.name, timeout_s=REMOVE_S)
         if ran.status:
             raise _failed("the engine's files on that host cannot be removed", ran)
+
+    def log(self) -> bytes:
+        """The last of what the engine has written down, at most 1 MiB. Raises `RemoteError`."""
+        ran = self._run(scripts.LOG, self.name, timeout_s=LOOK_S)
+        if ran.status:
+            raise _failed("the engine's log on that host cannot be read", ran)
+        return ran.out
 
     def _run(self, script: str, *values: str, label: str | None = None, stdin: Any = b"", timeout_s: float) -> Ran:
         if self.found.root == "no":

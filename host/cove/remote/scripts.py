@@ -124,7 +124,7 @@ firewall on "$1"
 )
 """NAME DIGEST UID GID, JSON on its standard input; says JSON in one line."""
 
-STOP = (
+_STOP = (
     _HEAD
     + _PYTHON
     + _FIREWALL
@@ -135,12 +135,16 @@ if [ ! -f "$system/usr/share/cove/payload" ]; then
     for one in "$kept/$1"/system-*; do [ -f "$one/usr/share/cove/payload" ] && system=$one; done
 fi
 firewall off "$1"
-if [ -n "$system" ]; then there stop "$1" "$system"; elif [ -e "$boot/$1" ]; then
+if [ -n "$system" ]; then there VERB "$1" "$system"; elif [ -e "$boot/$1" ]; then
     echo "its system is gone from $kept/$1: start it again (this installs it), or restart that host" >&2; exit 1
 fi
 """
 )
-"""NAME: it runs no more; says JSON in one line, or nothing when there is no such engine."""
+STOP, END = (_STOP.replace("VERB", verb) for verb in ("stop", "end"))
+"""NAME: it runs no more, the second without much patience for its containers; says JSON in one line, or nothing when there is no such engine."""
+
+LOG = _HEAD + 'tail -c 1048576 "$kept/$1/data/log/engine.log"'
+"""NAME: the last of what its engine has written down."""
 
 REMOVE = _HEAD + 'rm -rf "$kept/$1" && { rmdir "$kept" 2>/dev/null; rmdir "$boot" 2>/dev/null; [ ! -e "$kept/$1" ]; }'
 """NAME, of one that runs no more."""
