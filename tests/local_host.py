@@ -48,7 +48,7 @@ class LocalHost(Host):
 
 
 class Laptop:
-    """The laptop's end of one engine's streams: asks the API, and says on the link that every port is bound."""
+    """The laptop's end of one engine's streams: asks the API, and says on the link that every port is bound and no folder shared."""
 
     def __init__(self, host: LocalHost, streams: str) -> None:
         self.transport = SerialTransport(lambda timeout_s: host.dial(streams, timeout_s), ANSWER_S)
@@ -107,6 +107,8 @@ class Laptop:
         kind = message["type"]
         if kind == "ready":
             self.ready.set()
+        if kind == "want_shares":
+            link.sendall(encode({"type": "shares", "id": 1, "shares": []}))
         if kind in ("publish", "unpublish", "sync"):
             ports = message.get("ports", [message])
             bound = [{key: one[key] for key in ("proto", "host_ip", "host_port", "guest_port")} for one in ports]

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,29 @@ def test_published_ports_are_the_laptops_alone(far: RemoteHost, engine: RemoteEn
     assert far.sh(f"curl -s http://127.0.0.1:{guest} || echo nobody") == "nobody\n"
     assert far.sh("curl -s http://127.0.0.1:8080") == "the host itself\n"
     remove(near, one)
+
+
+def test_the_hosts_own_files_are_at_host(far: RemoteHost, engine: RemoteEngine, brought: Payload) -> None:
+    far.sh("mkdir -p /srv/data && echo of the host >/srv/data/file")
+    near = laptop(far, engine.start(brought))
+    near.link()
+    one = near.run("busybox", "cat", "/data/file", HostConfig={"Binds": ["/host/srv/data:/data"]})
+    wait_for(near, one, "exited")
+    assert near.ask("GET", f"/containers/{one}/logs?stdout=1")[1].endswith("of the host\n")
+    pid = far.sh(f"cat /run/cove-remote/{NAME}/pid").strip()
+    assert far.sh(f"nsenter -t {pid} -m cat /etc/resolv.conf") == far.sh("cat /etc/resolv.conf")
+    remove(near, one)
+    far.sh("rm -r /srv/data")
+
+
+def test_only_who_logs_in_has_the_streams(far: RemoteHost, engine: RemoteEngine, brought: Payload) -> None:
+    of_a_user = RemoteEngine(engine.host, engine.name, engine.label)
+    of_a_user._found = replace(engine.found, login="alice", uid=1000, gid=1000)
+    streams = of_a_user.start(brought).streams
+    program = f"import socket; socket.socket(socket.AF_UNIX).connect({streams!r})"
+    by = "setpriv --reuid {uid} --regid {uid} --clear-groups python3 -c {program} 2>&1 || true"
+    assert far.sh(by.format(uid=1000, program=shlex.quote(program))) == ""
+    assert "PermissionError" in far.sh(by.format(uid=1001, program=shlex.quote(program)))
 
 
 def test_a_host_that_forwards_nothing_lets_containers_out(

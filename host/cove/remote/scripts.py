@@ -141,7 +141,8 @@ fi
 """
 )
 STOP, END = (_STOP.replace("VERB", verb) for verb in ("stop", "end"))
-"""NAME: it runs no more, the second without much patience for its containers; says JSON in one line, or nothing when there is no such engine."""
+"""NAME: it runs no more, the second without much patience for its containers; says JSON in one line, or nothing when there is no
+such engine."""
 
 LOG = _HEAD + 'tail -c 1048576 "$kept/$1/data/log/engine.log"'
 """NAME: the last of what its engine has written down."""
