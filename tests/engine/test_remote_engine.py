@@ -280,6 +280,18 @@ def test_another_version_keeps_the_data(
     ]
 
 
+def test_data_of_a_newer_version_are_refused_and_kept(far: RemoteHost, engine: RemoteEngine, brought: Payload) -> None:
+    engine.start(brought)
+    engine.stop()
+    program = f"import sqlite3; c = sqlite3.connect('/var/lib/cove-remote/{NAME}/data/metadata.db')"
+    program += "; c.execute('UPDATE schema_versions SET version = version {} 1000'); c.commit()"
+    far.sh(f"python3 -c {shlex.quote(program.format('+'))}")
+    with pytest.raises(RemoteError, match="that host: the data was written by a newer Cove"):
+        engine.start(brought)
+    far.sh(f"python3 -c {shlex.quote(program.format('-'))}")
+    assert engine.start(brought).began
+
+
 def another(one: Payload, folder: Path) -> Payload:
     """The same system by another name."""
     digest = hashlib.sha256(one.digest.encode()).hexdigest()

@@ -238,6 +238,18 @@ def test_a_host_has_to_be_who_it_was(laptop: Laptop, far: RemoteHost) -> None:
     assert "another host key" in laptop.run("diagnose", "far").stdout
 
 
+def test_a_host_that_is_out_of_reach_is_forgotten_by_force(laptop: Laptop, far: RemoteHost) -> None:
+    laptop.cove("machine", "init", "--ssh", f"root@{far.address}", "--engine", "cove", "--accept-host-key", "far")
+    laptop.cove("machine", "start", "far")
+    instance = laptop.status()["instance"]
+    far.stop()
+    assert "cannot be reached" in laptop.refused("machine", "stop", "far")
+    done = laptop.run("machine", "rm", "--force", "far")
+    assert done.returncode == 0, done.stderr
+    assert f"/var/lib/cove-remote/{instance}" in done.stderr
+    assert not laptop.machine_files()
+
+
 def test_commands_that_are_not_for_another_computer_say_so(laptop: Laptop, far: RemoteHost) -> None:
     far.sh("python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('/run/docker.sock')\"")
     laptop.cove("machine", "init", "--ssh", f"root@{far.address}", "--engine", "docker", "--accept-host-key", "far")
@@ -249,8 +261,3 @@ def test_commands_that_are_not_for_another_computer_say_so(laptop: Laptop, far: 
     assert "podman" in laptop.refused(
         "machine", "init", "--ssh", f"root@{far.address}", "--engine", "podman", "--accept-host-key", "other"
     )
-
-    # One that is out of reach is forgotten by force alone.
-    far.stop()
-    assert laptop.run("machine", "rm", "--force", "far").returncode == 0
-    assert not laptop.machine_files()

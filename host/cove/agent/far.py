@@ -13,7 +13,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from cove.agent.link import Link
 from cove.agent.network import NetworkChanges
@@ -70,6 +70,8 @@ class Far(Place):
 
     adopted = True
     can_be_suspended = False
+    _ends_there: ClassVar[bool]
+    """Whether a stop ends the engine there, and with it the containers."""
 
     def __init__(self, paths: MachinePaths, remote: Remote) -> None:
         self._paths = paths
@@ -107,9 +109,8 @@ class Far(Place):
     def open_engine(self) -> Stream:
         """For threads. Raises `TransportError`."""
 
-    @abstractmethod
     async def _stop_engine(self, connection: Connection, report: Report) -> None:
-        """Raises `CoveError`."""
+        """Of one that `_ends_there`. Raises `CoveError`."""
 
     @abstractmethod
     def _shown(self) -> dict[str, Any]:
@@ -255,16 +256,20 @@ class Far(Place):
 
     async def stop(self, report: Report, forced: asyncio.Event | None = None) -> None:
         try:
-            if self.connection is None:
+            if self._ends_there:
                 await self.reach()
-            assert self.connection is not None
-            self._closed = True  # what breaks from now on is meant to
-            await self._stop_engine(self.connection, report)
-        except BaseException:
+                assert self.connection is not None
+                self._closed = True  # what breaks from now on is meant to
+                await self._stop_engine(self.connection, report)
+            else:
+                report(Event("stop", f"letting go of {self.remote.address}; what runs there goes on"))
+        except CoveError as error:
             self._closed = False
             if self.connection is not None and not self.connection.is_active():
                 self._lose(self.connection, "the connection broke")
-            raise
+            if forced is None or not forced.is_set():
+                raise
+            report(Event("stop", f"what runs there goes on: {error}"))
         self._paths.remote_run.unlink(missing_ok=True)
         self._ended.set()
 
@@ -276,11 +281,12 @@ class Far(Place):
             await self.close()
             return
         try:
-            connection = await asyncio.to_thread(connections.connect, self.remote.address, self.remote.host_key)
-            try:
-                await self._stop_engine(connection, report)
-            finally:
-                await asyncio.to_thread(connection.close)
+            if self._ends_there:
+                connection = await asyncio.to_thread(connections.connect, self.remote.address, self.remote.host_key)
+                try:
+                    await self._stop_engine(connection, report)
+                finally:
+                    await asyncio.to_thread(connection.close)
             self._paths.remote_run.unlink(missing_ok=True)
         finally:
             await self.close()

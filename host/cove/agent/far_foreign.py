@@ -43,6 +43,8 @@ _ANY = {"", "0.0.0.0", "::"}
 
 
 class Foreign(Far):
+    _ends_there = False
+
     def __init__(self, paths: MachinePaths, remote: Remote) -> None:
         super().__init__(paths, remote)
         self._version: Any = None
@@ -151,9 +153,6 @@ class Foreign(Far):
         if self._ports is not None:
             self._ports.close()
         await asyncio.to_thread(self._forwards.close)
-
-    async def _stop_engine(self, connection: Connection, report: Report) -> None:
-        report(Event("stop", f"letting go of {self.remote.address}; what runs there goes on"))
 
     @property
     def lost_ports(self) -> Mapping[str, str]:

@@ -40,12 +40,15 @@ from cove.transport.serial import SerialTransport
 log = logging.getLogger(__name__)
 
 STREAMS_S = 20.0
+TELL_S = 30.0
 READY_S = 120.0
 """In which an engine that runs answers the link."""
 LINK = "/run/cove/link.sock"
 
 
 class Ours(Far):
+    _ends_there = True
+
     def __init__(self, paths: MachinePaths, remote: Remote) -> None:
         super().__init__(paths, remote)
         self._payload: Payload | None = None
@@ -103,7 +106,11 @@ class Ours(Far):
             ) from None
 
     async def _brought(self, engine: RemoteEngine, report: Report) -> Payload:
+        last = Event("engine", "bringing it there")
+
         def progress(event: Event) -> None:
+            nonlocal last
+            last = event
             self._loop.call_soon_threadsafe(report, event)
 
         def bring() -> Payload:
@@ -112,7 +119,15 @@ class Ours(Far):
             engine.install(made, progress)
             return made
 
-        return await abandonable(bring)
+        bringing = asyncio.ensure_future(abandonable(bring))
+        try:
+            while not bringing.done():  # a slow line takes minutes, and who waits is to know that somebody is there
+                await asyncio.wait({bringing}, timeout=TELL_S)
+                if not bringing.done():
+                    report(last)
+            return bringing.result()
+        finally:
+            bringing.cancel()
 
     def _made(
         self, connection: Connection, running: Running, wanted: Settings

@@ -434,10 +434,16 @@ def _remove_remote(name: str, force: bool, as_json: bool) -> None:
 
     paths = lifecycle.existing(name)
     there = remote.load(paths) if not force else None
+    if there is not None and there.is_ours and _status(name)["state"] != "stopped":
+        raise CoveError(
+            f"the machine {name} is running", f"stop it first: cove machine stop {name}; or remove it with --force"
+        )
     what = (
-        "with all its containers, images and volumes" if there is None or there.is_ours else "; what runs there stays"
+        "? What runs there stays."
+        if there is not None and not there.is_ours
+        else " with all its containers, images and volumes?"
     )
-    if not force and (as_json or not agreed(f"Remove machine {name} {what}?".replace(" ;", ";"))):
+    if not force and (as_json or not agreed(f"Remove machine {name}{what}")):
         raise CliError(
             f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,17 +17,24 @@ from cove.remote.way import Way
 _AGENT_S = 10.0
 
 
+def _agent(path: str) -> paramiko.Agent:
+    """Raises `OSError`."""
+    if sys.platform == "win32":
+        return paramiko.Agent()  # Pageant, or OpenSSH's own, at the one place that it has
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.settimeout(_AGENT_S)
+    made.connect(path)
+    made.settimeout(None)  # a person may have to allow it, or to touch a token
+    return _Agent(made)
+
+
 class _Agent(paramiko.Agent):
     """That of a given socket: paramiko's own reads the environment of the process."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._conn = None
         self._keys = ()
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        made.settimeout(_AGENT_S)
-        made.connect(path)
-        made.settimeout(None)  # a person may have to allow it, or to touch a token
-        self._connect(made)  # type: ignore[attr-defined]
+        self._connect(connection)  # type: ignore[attr-defined]
 
 
 def log_in(transport: paramiko.Transport, way: Way) -> None:
@@ -78,10 +86,10 @@ def _offered(way: Way, locked: list[str], stack: contextlib.ExitStack) -> Iterat
 
 
 def _of_agent(path: str, stack: contextlib.ExitStack) -> tuple[AgentKey, ...]:
-    if not path:
+    if not path and sys.platform != "win32":
         return ()
     try:
-        agent = _Agent(path) if hasattr(socket, "AF_UNIX") else paramiko.Agent()
+        agent = _agent(path)
         stack.callback(agent.close)
         return agent.get_keys()
     except (OSError, paramiko.SSHException):
