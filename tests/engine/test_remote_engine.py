@@ -51,10 +51,10 @@ def installed(far: RemoteHost) -> Iterator[RemoteEngine]:
 
 
 @pytest.fixture
-def engine(installed: RemoteEngine, brought: Payload) -> Iterator[RemoteEngine]:
+def engine(installed: RemoteEngine, brought: Payload) -> RemoteEngine:
+    """It may run already, from a test before."""
     installed.install(brought)
-    yield installed
-    installed.stop()
+    return installed
 
 
 def laptop(far: RemoteHost, running: Running) -> Laptop:
@@ -180,6 +180,7 @@ def test_the_hosts_own_files_are_at_host(far: RemoteHost, engine: RemoteEngine, 
 
 
 def test_only_who_logs_in_has_the_streams(far: RemoteHost, engine: RemoteEngine, brought: Payload) -> None:
+    engine.stop()
     of_a_user = RemoteEngine(engine.host, engine.name, engine.label)
     of_a_user._found = replace(engine.found, login="alice", uid=1000, gid=1000)
     streams = of_a_user.start(brought).streams
@@ -187,6 +188,7 @@ def test_only_who_logs_in_has_the_streams(far: RemoteHost, engine: RemoteEngine,
     by = "setpriv --reuid {uid} --regid {uid} --clear-groups python3 -c {program} 2>&1 || true"
     assert far.sh(by.format(uid=1000, program=shlex.quote(program))) == ""
     assert "PermissionError" in far.sh(by.format(uid=1001, program=shlex.quote(program)))
+    engine.stop()
 
 
 def test_a_host_that_forwards_nothing_lets_containers_out(
@@ -275,6 +277,7 @@ def test_another_version_keeps_the_data(
     assert near.ask("GET", "/containers/kept/json")[1]["Id"] == one
     near.close()
     engine.install(newer)
+    engine.stop()
     assert far.sh(f"ls -d /var/lib/cove-remote/{NAME}/system-*").split() == [
         f"/var/lib/cove-remote/{NAME}/system-{newer.digest}"
     ]
