@@ -205,7 +205,7 @@ def _wait_for_answer(pid: int) -> None:
             if not ended:
                 os.kill(pid, signal.SIGKILL)
             last = said("engine") or said("remote") or "it said nothing"
-            raise Failure(f"the engine does not start on this host: {last}")
+            raise Failure(last.removeprefix("coved: "))
         time.sleep(_LOOK_S)
 
 

@@ -42,7 +42,7 @@ for path in "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/podman/podman.sock" /run/pod
 done
 for folder in "$kept"/*/; do
     name=${folder%/} name=${name##*/}
-    [ -f "$folder/label" ] && say engine "$name $([ -S "$boot/$name/streams.sock" ] && echo up || echo down) $(cat "$folder/label")"
+    [ -f "$folder/label" ] && say engine "$name $([ -f "$boot/$name/boot_id" ] && echo up || echo down) $(cat "$folder/label")"
 done
 exit 0
 """

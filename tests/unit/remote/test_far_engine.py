@@ -120,8 +120,8 @@ def test_root_is_had_by_sudo_that_asks_nothing() -> None:
 
 
 def test_what_the_engine_says_of_its_failure_is_told() -> None:
-    host = Says(told(), Ran(1, b'{"error": "the engine does not start on this host: no room"}\n', b""))
-    with pytest.raises(RemoteError, match="no room"):
+    host = Says(told(), Ran(1, b'{"error": "no room"}\n', b""))
+    with pytest.raises(RemoteError, match="the engine does not start on that host: no room"):
         RemoteEngine(host, NAME, "").start(Payload(DIGEST, Path("archive")))
 
 
