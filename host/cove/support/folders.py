@@ -73,5 +73,4 @@ def look(paths: MachinePaths) -> Found:
                 f" (docs/folders.md). What the folders' servers said: {paths.folders_log}",
             )
     if not folders and not _no_carrier(paths):
-        way = "shared_folders /PATH" if paths.remote.exists() else "share_home read-write"
-        yield NOTE, f"no folders of this computer are shared ({cove_of(paths)} config set {way})"
+        yield NOTE, f"no folders of this computer are shared ({cove_of(paths)} config set share_home read-write)"
