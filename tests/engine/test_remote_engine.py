@@ -328,6 +328,8 @@ def test_two_do_not_know_each_other(far: RemoteHost, engine: RemoteEngine, broug
     assert len(subnets) == 2, "the other had one of its own, and moves when that is taken"
     one = near.run("busybox", "sleep", "1000", name="same")
     beside.run("busybox", "sleep", "1000", name="same")
+    out = beside.run("busybox", "sh", "-c", f"nc -w 20 {far.near_address} {served(far)} </dev/null")
+    said_by(beside, out, "the laptop")
     other.remove()
     assert near.ask("GET", f"/containers/{one}/json")[1]["State"]["Running"] is True
     assert [one.name for one in look(LocalHost(far)).engines] == [NAME]
