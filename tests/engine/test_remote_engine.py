@@ -330,10 +330,15 @@ def test_two_do_not_know_each_other(far: RemoteHost, engine: RemoteEngine, broug
     beside.run("busybox", "sleep", "1000", name="same")
     out = beside.run("busybox", "sh", "-c", f"nc -w 20 {far.near_address} {served(far)} </dev/null")
     said_by(beside, out, "the laptop")
-    other.remove()
+    other.stop()
     assert near.ask("GET", f"/containers/{one}/json")[1]["State"]["Running"] is True
+    assert {one.name for one in look(LocalHost(far)).engines if one.running} == {NAME}
+    remove(near, one)
+    other.start(brought)
+    engine.stop()
+    other.remove()
+    assert far.traces()["sysctls"] == "0\n0\n", "the last puts back what the first has changed"
     assert [one.name for one in look(LocalHost(far)).engines] == [NAME]
-    near.close()
 
 
 def test_a_restart_of_the_host_loses_nothing(far: RemoteHost, engine: RemoteEngine, brought: Payload) -> None:
