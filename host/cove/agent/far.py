@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from cove.agent.link import Link
 from cove.agent.network import NetworkChanges
 from cove.agent.place import Door, Place
+from cove.agent.threads import abandonable
 from cove.errors import AgentError, CoveError, RemoteError
 from cove.machine import remote as remotes
 from cove.machine.files import write_whole
@@ -123,7 +124,7 @@ class Far(Place):
         self._trying = True
         try:
             self.remote = remotes.load(self._paths) or self.remote  # another key may have been pinned
-            made = await asyncio.to_thread(connections.connect, self.remote.address, self.remote.host_key)
+            made = await _connected(self.remote)
             made.watch(lambda: self._from_thread(made))
             try:
                 report(Event(REACHABLE, "the host can be reached"))
@@ -343,6 +344,21 @@ class Far(Place):
         elif self.connection is not None:
             shown["connected_at"] = self._connected_at
         return shown
+
+
+async def _connected(remote: Remote) -> Connection:
+    """Raises `CoveError`. Who is cancelled does not wait for it, and what comes of it then is closed."""
+    work = asyncio.ensure_future(abandonable(connections.connect, remote.address, remote.host_key))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        work.add_done_callback(_close_late)
+        raise
+
+
+def _close_late(work: asyncio.Future[Connection]) -> None:
+    if not work.cancelled() and work.exception() is None:
+        work.result().close()
 
 
 def place(paths: MachinePaths) -> Far:
