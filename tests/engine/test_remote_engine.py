@@ -23,7 +23,7 @@ from cove.remote.payload import MARK, Payload, payload
 from local_host import Laptop, LocalHost, heard
 from remote_host import RemoteHost
 
-NAME, OTHER = "0123456789abcdef", "fedcba9876543210"
+NAME, OTHER, THIRD = "0123456789abcdef", "fedcba9876543210", "0011223344556677"
 PATIENCE_S = 60.0
 
 
@@ -87,6 +87,14 @@ def wait_for(laptop: Laptop, container: str, status: str) -> None:
         time.sleep(0.05)
 
 
+def said_by(laptop: Laptop, container: str, text: str) -> None:
+    """Returns when a container has said it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while text not in (said := laptop.ask("GET", f"/containers/{container}/logs?stdout=1&stderr=1")[1]):
+        assert time.monotonic() < deadline, f"the container said {said!r}, and never {text!r}"
+        time.sleep(0.05)
+
+
 def remove(laptop: Laptop, container: str) -> None:
     assert laptop.ask("DELETE", f"/containers/{container}?force=1")[0] == 204
     laptop.close()
@@ -126,8 +134,7 @@ def test_nothing_stays_of_an_engine_that_was_used(far: RemoteHost, brought: Payl
     one = near.run(
         "busybox", "sh", "-c", "echo said; exec sleep 1000", HostConfig={"NetworkMode": "mine", "Binds": ["data:/data"]}
     )
-    wait_for(near, one, "running")
-    assert "said" in near.ask("GET", f"/containers/{one}/logs?stdout=1")[1]
+    said_by(near, one, "said")
     assert state(far) != before
     near.close()
     engine.remove()
@@ -138,7 +145,7 @@ def test_what_comes_by_half_is_not_installed(far: RemoteHost, brought: Payload, 
     before = state(far)
     half = tmp_path / "half.tar.gz"
     half.write_bytes(brought.archive.read_bytes()[: 1 << 20])
-    engine = RemoteEngine(LocalHost(far), OTHER, "default of a test")
+    engine = RemoteEngine(LocalHost(far), THIRD, "default of a test")
     with pytest.raises(RemoteError, match="cannot be installed on that host"):
         engine.install(Payload(brought.digest, half))
     engine.remove()
@@ -321,10 +328,17 @@ def test_two_do_not_know_each_other(far: RemoteHost, engine: RemoteEngine, broug
     assert len(subnets) == 2, "the other had one of its own, and moves when that is taken"
     one = near.run("busybox", "sleep", "1000", name="same")
     beside.run("busybox", "sleep", "1000", name="same")
-    other.remove()
+    out = beside.run("busybox", "sh", "-c", f"nc -w 20 {far.near_address} {served(far)} </dev/null")
+    said_by(beside, out, "the laptop")
+    other.stop()
     assert near.ask("GET", f"/containers/{one}/json")[1]["State"]["Running"] is True
+    assert {one.name for one in look(LocalHost(far)).engines if one.running} == {NAME}
+    remove(near, one)
+    other.start(brought)
+    engine.stop()
+    other.remove()
+    assert far.traces()["sysctls"] == "0\n0\n", "the last puts back what the first has changed"
     assert [one.name for one in look(LocalHost(far)).engines] == [NAME]
-    near.close()
 
 
 def test_a_restart_of_the_host_loses_nothing(far: RemoteHost, engine: RemoteEngine, brought: Payload) -> None:

@@ -64,12 +64,12 @@ table inet {table} {{
     ct status dnat ip saddr . ip daddr @hairpin masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
   }}
-  chain forward {{
+{strangers}  chain forward {{
     type filter hook forward priority filter; policy accept;
     ct state established,related accept
     iifname @bridges oifname != @bridges ct state invalid ip saddr @outbound4 drop comment "cannot be masqueraded"
     iifname @bridges oifname != @bridges ct state invalid ip6 saddr @outbound6 drop comment "cannot be masqueraded"
-    iifname != @bridges oifname != @bridges meta nfproto @unrouted drop
+    iifname != @bridges oifname != @bridges meta nfproto @unrouted {unrouted}
     iifname . oifname @inside accept
     iifname @internal drop
     oifname @internal drop
@@ -86,6 +86,11 @@ _OWN_WAYS = f"""meta mark != {STREAMS} meta nfproto ipv4 fib daddr type local ju
     meta nfproto ipv4 fib daddr type local jump publish"""
 _WAY_OF_STREAMS = f"meta mark {STREAMS} meta nfproto ipv4 fib daddr type local jump publish"
 """Programs of a host that others use as well mean their own services by such a number, and published ports are none of their business."""
+_OTHERS = ("cove*", "docker*", "br-*", "podman*", "virbr*")
+"""Bridges of other engines, Cove's among them, and of libvirt: who made them needs the machine to be a router, too, and has rules."""
+_STRANGERS = "  chain strangers {{\n{}    drop\n  }}\n".format(
+    "".join(f'    {way} "{name}" return\n' for name in _OTHERS for way in ("iifname", "oifname"))
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ class Firewall:
 
     def __init__(self, table: str, uplink: str = "", *, beside: bool = False, dry: bool = False) -> None:
         self._table = table
-        self._own_ways = _WAY_OF_STREAMS if beside else _OWN_WAYS
+        self._beside = beside
         self._way_in = f'iifname "{uplink}" ' if uplink else ""
         self._nft = Nftables(dry=dry)
 
@@ -161,7 +166,13 @@ class Firewall:
         lines += [
             f"add table inet {table}",
             f"delete table inet {table}",
-            _RULES.format(table=table, way_in=self._way_in, own_ways=self._own_ways),
+            _RULES.format(
+                table=table,
+                way_in=self._way_in,
+                own_ways=_WAY_OF_STREAMS if self._beside else _OWN_WAYS,
+                strangers=_STRANGERS if self._beside else "",
+                unrouted="jump strangers" if self._beside else "drop",
+            ),
         ]
         for bridge in bridges:
             lines += self._bridge("add", bridge)

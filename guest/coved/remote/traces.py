@@ -66,6 +66,10 @@ def _forwarding(name: str, state: Path) -> None:
     """Where the host was no router before, it is none again, unless somebody else may need it by now."""
     made = _names(state / "unrouted")
     others = _names(Path(HOST + OF_THE_BOOT)) - {name}
+    for other in others:  # who is the last puts it back
+        for family in made:
+            with contextlib.suppress(OSError):  # it ends as well
+                Path(HOST + OF_THE_BOOT, other, "unrouted", family).touch()
     if not made or others or any(os.path.exists(HOST + sign) for sign in ROUTERS):
         return
     if "ipv4" in made:
