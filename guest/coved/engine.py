@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 10.0
 """Seconds that the first client waits for what restart policies start, as dockerd lets it wait."""
+BESIDE = "/host"
+"""Where the files of a host lie, for an engine that runs beside it (`coved.remote.places`)."""
 STARTER = Path("/usr/share/cove/starter.tar")
 
 
@@ -98,7 +100,7 @@ class Engine:
 
                 self._gives_back = GivesBack()
             self.link = client.LinkClient(config.link, config.version, set_clock=not config.beside)
-            self.shares = Shares(zone=lambda: self.outside.now.zone)
+            self.shares = Shares(zone=lambda: self.outside.now.zone, beside=BESIDE if config.beside else "")
             self.link.on_shares = self._share
             self.watched = Watched(self.link.watch)
             self.link.watched = lambda: self.watched.paths if self.watched is not None else ()

@@ -237,3 +237,11 @@ async def test_windows_paths_are_binds_where_the_computer_has_windows(engine: Sh
     await engine.set(Table((HOME,)))
     with pytest.raises(InvalidParameter, match="mount path must be absolute"):
         collect({"Volumes": None}, host, [], **await binds.reading(host))
+
+
+def test_files_of_the_host_that_an_engine_runs_beside_are_meant(tmp_path: Path) -> None:
+    engine = Shares(tmp_path, beside="/host")
+    assert not engine.warning("/host/srv/data")
+    assert not engine.warning("/host")
+    assert engine.warning("/hosts")
+    assert Shares(tmp_path).warning("/host/srv/data")
