@@ -14,10 +14,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from coved.shares.pump import MARK
+
 from cove.drivers.base import Serve, StreamEnd
 from cove.errors import DriverError
 from cove.machine.paths import private_dir
-from cove.share.ninep.wire import MARK
 from cove.transport.base import Handler, Stream
 
 _CHUNK = 1 << 17

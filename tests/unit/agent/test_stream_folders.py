@@ -16,8 +16,8 @@ from cove.agent import stream_folders
 from cove.agent.stream_folders import StreamFolders, Words
 from cove.errors import DriverError
 from cove.local import tls
-from cove.share.ninep.wire import MARK
 from cove.transport.base import Stream
+from coved.shares.pump import MARK
 
 WAIT_S = 20.0
 
