@@ -83,6 +83,7 @@ SHARED = {
     "coved.boot.seedform",
     "coved.link.protocol",
     "coved.streams.frames",
+    "coved.shares.pump",
     "coved.streams.key",
     "coved.streams.knock",
     "coved.outside",

@@ -140,7 +140,7 @@ class Ours(Far):
             except (TransportError, RuntimeError) as error:  # nobody there, or no more threads here
                 raise ConnectionRefusedError(str(error)) from error
 
-        transport, plugs = SerialTransport(dial, STREAMS_S), StreamFolders()
+        transport, plugs = SerialTransport(dial, STREAMS_S), StreamFolders(self._paths.folder_keys)
         agent = ssh_agent.Service(lambda: ssh_agent.place(self._ssh_agent))
         transport.serve(ssh_agent.NAME, agent.serve)
         listed, said = listing.wanted(wanted)

@@ -6,15 +6,19 @@ it is on a VM's port (`cove.share.ninep.stream`).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from coved.shares.pump import MARK
+
 from cove.drivers.base import Serve, StreamEnd
 from cove.errors import DriverError
-from cove.share.ninep.wire import MARK
+from cove.machine.paths import private_dir
 from cove.transport.base import Handler, Stream
 
 _CHUNK = 1 << 17
@@ -22,12 +26,21 @@ _SIZE = 4
 """Bytes of a message's size, which comes first."""
 
 
-class StreamFolders:
-    """What `cove.share.manager.Folders` plugs folders in with, for as long as one connection lasts."""
+CONNECTED_S = 60.0
+"""In which a server that was started has connected; what looks at each program for viruses may look at it first."""
 
-    def __init__(self) -> None:
+
+class StreamFolders:
+    """What `cove.share.manager.Folders` plugs folders in with, for as long as one connection lasts.
+
+    `keys`: a folder for those by which servers are known where they inherit no sockets; it is made when it is needed.
+    """
+
+    def __init__(self, keys: Path) -> None:
+        self._keys = keys
         self._lock = threading.Lock()
         self._servers: dict[str, _Server] = {}
+        self._over: set[str] = set()
         self._closed = False
 
     def handler(self, tag: str) -> Handler:
@@ -40,7 +53,17 @@ class StreamFolders:
         if server is None:
             stream.close()
         else:
-            server.carry(stream)
+            with self._lock:
+                self._over.discard(tag)
+            if server.carry(stream):
+                with self._lock:
+                    self._over.add(tag)
+
+    def over(self) -> set[str]:
+        """Tags of folders whose stream has ended since this was asked last: what the guest has mounted of it answers no more."""
+        with self._lock:
+            over, self._over = self._over, set()
+        return over
 
     async def plugged(self) -> set[str]:
         if self._closed:
@@ -54,15 +77,13 @@ class StreamFolders:
         raise DriverError("only Cove's own server carries folders to another computer")
 
     async def plug_stream(self, tag: str, serve: Serve) -> None:
-        ours, its = socket.socketpair()
-        with its:
-            try:
-                serve(StreamEnd(its.fileno()))
-            except BaseException:
-                ours.close()
-                raise
+        way = _by_port if sys.platform == "win32" else _by_socket
+        try:
+            server = _Server(await asyncio.to_thread(way, serve, self._keys))
+        except (OSError, RuntimeError) as error:
+            raise DriverError(f"the server of a folder does not connect: {error}") from error
         with self._lock:
-            self._servers[tag] = _Server(ours)
+            self._servers[tag] = server
 
     async def unplug(self, tag: str) -> None:
         with self._lock:
@@ -83,6 +104,34 @@ class StreamFolders:
             server.close()
 
 
+def _by_socket(serve: Serve, _keys: Path) -> socket.socket:
+    """The connection to a server that inherits its end. Raises `DriverError`, `OSError`."""
+    ours, its = socket.socketpair()
+    with its:
+        try:
+            serve(StreamEnd(its.fileno()))
+        except BaseException:
+            ours.close()
+            raise
+    return ours
+
+
+def _by_port(serve: Serve, keys: Path) -> socket.socket:
+    """That of one which comes to a port of this computer, and is ended when it does not. Raises `DriverError`, `OSError`."""
+    from cove.local import certificates, tls
+
+    if not (keys / certificates.AUTHORITY).exists():
+        certificates.make(private_dir(keys))
+    with contextlib.closing(tls.Listener(keys)) as listener:
+        process = serve(StreamEnd(-1, listener.port, keys))
+        try:
+            return listener.accept(CONNECTED_S)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+
+
 class _Server:
     """Our end of a server's socket. One thread passes on what it says."""
 
@@ -96,8 +145,8 @@ class _Server:
         """For which the server was told to begin anew, and has not said yet that it does."""
         threading.Thread(target=self._back, name="folder", daemon=True).start()
 
-    def carry(self, stream: Stream) -> None:
-        """Until its end, or until there is a later one."""
+    def carry(self, stream: Stream) -> bool:
+        """Until its end, or until there is a later one. Whether there is none."""
         with self._lock:
             before, self._latest = self._latest, stream
         if before is not None:
@@ -105,12 +154,14 @@ class _Server:
         with self._turn, contextlib.suppress(OSError):
             with self._lock:
                 if self._latest is not stream:
-                    return
+                    return False
                 self._begun = stream
             self._end.sendall(MARK)
             while data := stream.recv(_CHUNK):
                 self._end.sendall(data)
         stream.close()
+        with self._lock:
+            return self._latest is stream
 
     def _back(self) -> None:
         target: Stream | None = None

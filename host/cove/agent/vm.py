@@ -23,6 +23,7 @@ from cove.agent import consolewords, disk, fit, hypervisor, images, unattended
 from cove.agent.hypervisor import Hypervisor
 from cove.agent.link import Link
 from cove.agent.place import Place
+from cove.agent.stream_folders import StreamFolders
 from cove.agent.threads import abandonable
 from cove.drivers.base import Driver, Forward, Forwarding, VmSpec
 from cove.drivers.qemu import lastwords
@@ -113,6 +114,8 @@ class Vm(Place):
         self._forwards: Forwarding | None = None
         self._transport: SerialTransport | SshTransport | None = None
         self.folders: Folders | None = None
+        self._plugs: StreamFolders | None = None
+        """What folders come into a VM without ports by."""
         self.watcher: Watcher | None = None
         self._door: EngineDoor | None = None
         self.adopted = False
@@ -361,7 +364,11 @@ class Vm(Place):
     def _folders_of(self, run: RunState) -> Folders:
         assert self._driver is not None
         listed = from_json(run.folders)
-        return Folders(self._paths, self._driver, listed, run.folder_driver, run.folder_token)
+        if self._driver.has_ports:
+            return Folders(self._paths, self._driver, listed, run.folder_driver, run.folder_token)
+        self._plugs = StreamFolders(self._paths.folder_keys)
+        # Servers of an earlier agent have ended with it.
+        return Folders(self._paths, self._plugs, listed, run.folder_driver, run.folder_token, anew=self.adopted)
 
     async def _resume(self, wanted: Settings, before: Suspended, report: Report) -> None:
         """Raises `StateError` when the state does not fit any more, `CoveError`; the state is there still until the VM goes on.
@@ -663,6 +670,9 @@ class Vm(Place):
         agent = ssh_agent.Service(lambda: ssh_agent.place(self._ssh_agent))
         made = SerialTransport(self._hypervisor.dial(bytes.fromhex(self.run.streams_key)), SOCKETS_S)
         made.serve(ssh_agent.NAME, agent.serve)
+        assert self._plugs is not None
+        for tag in [folder["tag"] for folder in self.run.folders]:
+            made.serve(tag, self._plugs.handler(tag))
         self._transport = made
         told = ""
         while True:
@@ -867,6 +877,8 @@ class Vm(Place):
             self.watcher = None
         if self.folders is not None:
             await self.folders.close()
+        if self._plugs is not None:
+            self._plugs.close()
         if isinstance(self._forwards, StreamForwards):
             await asyncio.to_thread(self._forwards.close)
         if self._driver is not None:

@@ -302,6 +302,11 @@ class MachinePaths:
         private_dir(runtime_dir())
         return private_dir(self.run_dir)
 
+    @property
+    def folder_keys(self) -> Path:
+        """By which agent and folders' servers know each other, where those inherit no sockets."""
+        return self.run_dir / "folder-tls"
+
     def folder_socket(self, tag: str) -> Path:
         """Of a shared folder's server. Raises `CoveError` when its path is too long for a socket."""
         return self._socket(f"{tag}.sock")

@@ -65,7 +65,7 @@ class Folders:
         anew: bool = False,
     ) -> None:
         self._token = token
-        self._outdated = tuple(folder.tag for folder in folders) if anew else ()
+        self._outdated = {folder.tag for folder in folders} if anew else set()
         self._paths = paths
         self._driver = driver
         self._folders = tuple(folders)
@@ -194,8 +194,9 @@ class Folders:
             return
         with contextlib.suppress(TimeoutError):
             told = self._sound()
-            said = await self._tell(told, lost=self._outdated)
-            self._outdated = ()
+            self._outdated |= self._driver.over()
+            said = await self._tell(told, lost=tuple(sorted(self._outdated)))
+            self._outdated = set()
             self._mounted = {folder.tag for folder in told} - set(said.errors)
             self._unmounted = {tag: f"the machine cannot mount it: {words}" for tag, words in said.errors.items()}
 

@@ -19,7 +19,7 @@ def _no_carrier(paths: MachinePaths) -> str:
     with contextlib.suppress(CoveError):
         if (there := remote.load(paths)) is not None and not there.is_ours:
             return f"folders of this computer are not for the {there.engine} of another one"
-    return "on Hyper-V there is nothing yet that carries folders" if paths.vhdx.exists() else ""
+    return ""
 
 
 def not_shared(paths: MachinePaths, shared: Iterable[str] | None) -> list[str]:
