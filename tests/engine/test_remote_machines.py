@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -104,6 +105,32 @@ def web(name: str, port: int) -> list[str]:
     return ["-m", "far", "run", *options, "busybox", "sh", "-c", serve]
 
 
+LENT = [word for each in ("usr", "lib", "lib64") for word in ("-v", f"/host/{each}:/{each}:ro")]
+"""The far host's own programs, for a container of its."""
+SHOUT = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 5353))
+while True:
+    data, peer = s.recvfrom(1 << 16)
+    s.sendto(data.upper(), peer)
+"""
+
+
+def shouted(port: int, words: bytes) -> bytes:
+    """What comes back of a datagram; one that comes before the program in the container is lost."""
+    deadline = time.monotonic() + LIMIT_S
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(1)
+        while time.monotonic() < deadline:
+            asking.sendto(words, ("127.0.0.1", port))
+            try:
+                return asking.recv(1 << 16)
+            except (TimeoutError, ConnectionRefusedError):
+                continue
+    raise AssertionError(f"no datagram comes back from port {port}")
+
+
 @pytest.fixture
 def far() -> Iterator[RemoteHost]:
     made = RemoteHost(shared=(ROOT, Path(sys.prefix), Path(sys.base_prefix)))
@@ -133,6 +160,9 @@ def test_an_engine_of_ours_comes_to_a_host_and_goes(laptop: Laptop, far: RemoteH
     assert (status["state"], status["engine"], status["host"]) == ("running", "cove", f"root@{far.address}")
     assert status["host_key"] == far.fingerprint
     assert "unreachable" not in laptop.cove("machine", "list")
+    words = ["-p", "18473:5353/udp", *LENT, "busybox", "/usr/bin/python3", "-c", SHOUT]
+    laptop.cove("-m", "far", "run", "-d", "--name", "udp", "--stop-timeout", "1", *words)
+    assert shouted(18473, b"x" * 20_000) == b"X" * 20_000
 
     # What is sent is lost from now on: clients are told, the container goes on, and nobody else gets its port.
     far.cut()
