@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 10.0
 """Seconds that the first client waits for what restart policies start, as dockerd lets it wait."""
+BESIDE = "/host"
+"""Where the files of a host lie, for an engine that runs beside it (`coved.remote.places`)."""
 STARTER = Path("/usr/share/cove/starter.tar")
 
 
@@ -65,6 +67,9 @@ class Config:
     """A file is read when the engine is made; certificates lie in the folder ``certs.d`` beside it."""
     outside: Outside | Path = field(default_factory=Outside)
     """Proxies, and whom TLS trusts; in a file the engine keeps what the host tells it."""
+    beside: str = ""
+    """The engine's name on a host that others use as well, to which a laptop has come (`coved.remote`); "" in the VM and without a link.
+    There it leaves alone what is not its own: the clock, the memory, what other programs make of the network."""
     ssh_agent: tuple[Path, Path] | None = None
     """Where the host's SSH agent answers containers, and where its connection takes streams to it; None without a host."""
 
@@ -88,12 +93,14 @@ class Engine:
         self.watched: Watched | None = None
         self._watching: asyncio.Task[None] | None = None
         if config.link is not None:
-            from coved.events.quiet import GivesBack  # only in the VM: another system's memory is its own business
-            from coved.link import client  # only in the VM
+            from coved.link import client  # only where there is a laptop
 
-            self._gives_back = GivesBack()
-            self.link = client.LinkClient(config.link, config.version)
-            self.shares = Shares(zone=lambda: self.outside.now.zone)
+            if not config.beside:
+                from coved.events.quiet import GivesBack  # only in the VM: another system's memory is its own business
+
+                self._gives_back = GivesBack()
+            self.link = client.LinkClient(config.link, config.version, set_clock=not config.beside)
+            self.shares = Shares(zone=lambda: self.outside.now.zone, beside=BESIDE if config.beside else "")
             self.link.on_shares = self._share
             self.watched = Watched(self.link.watch)
             self.link.watched = lambda: self.watched.paths if self.watched is not None else ()
@@ -110,7 +117,7 @@ class Engine:
         self.snapshots = Snapshots(self.database, self.images, config.root)
         self.steps = Steps(self.database, self.snapshots)
         self.volumes = Volumes(self.database, self.events, config.root)
-        self.networks = Networks(self.database, self.events, config.state, self.link, keeper)
+        self.networks = Networks(self.database, self.events, config.state, self.link, keeper, config.beside)
         self.registries = Registries(
             self.database,
             self.events,

@@ -55,7 +55,7 @@ def run(config: Config, *, debug: bool = False, wait: Callable[[], None] | None 
     except Exception as error:
         return _failed(error)
     try:
-        say = on_console if config.link is not None else lambda text: None
+        say = on_console if config.link is not None and not config.beside else lambda text: None
         return supervise(lambda: _engine(config, door.listener, keeper, agent), door.renew, say)
     except OSError as error:
         return _failed(error)

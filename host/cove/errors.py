@@ -72,3 +72,7 @@ class GivenUp(CoveError):
 
 class TransportError(CoveError):
     """No byte stream into the guest could be opened."""
+
+
+class RemoteError(CoveError):
+    """Another computer cannot be reached, is not who it was, or did not do what was asked of it."""

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("pytest", "pytest-timeout", "hypothesis")
+PACKAGES = ("pytest", "pytest-timeout", "hypothesis", "kubernetes", "kubernetes-validate")
 BOUND_S = 600
 
 

@@ -40,6 +40,20 @@ LEFT_OUT: dict[str, str | dict[str, str]] = {
     "cli/test_hello.py": PROCESSES,
     "cli/test_image_bootstrap.py": PROCESSES,
     "cli/test_jsonmessage.py": TERMINALS,
+    "cli/test_kube_commands.py": dict.fromkeys(
+        [
+            "test_generate_writes_yaml_and_tells_before_it_what_is_lost",
+            "test_generate_as_json_and_into_a_file",
+            "test_a_port_of_this_computer_alone_is_told_when_others_become_a_load_balancers",
+            "test_strict_writes_nothing_when_something_is_lost",
+            "test_what_docker_compose_says_is_enough",
+            "test_deploy_pushes_applies_and_waits_and_down_removes",
+            "test_a_cluster_that_does_not_answer_is_told_before_anything_is_pushed",
+            "test_an_image_that_was_built_here_wants_a_registry",
+            "test_an_image_that_is_yet_to_be_built_is_told",
+        ],
+        PROGRAMS,
+    ),
     "cli/test_list_formats.py": PROCESSES,
     "cli/test_lost_engine.py": SOCKETS,
     "cli/test_main.py": PROCESSES,
@@ -67,6 +81,10 @@ LEFT_OUT: dict[str, str | dict[str, str]] = {
     "forward/test_relay.py": {
         "test_a_reset_of_one_side_becomes_one_of_the_other": NOT_SEEN + "a reset comes as an end",
         "test_what_is_taken_or_nobodys_is_refused": PROC,
+    },
+    "forward/test_streamed.py": {
+        "test_a_client_that_reads_nothing_keeps_no_thread_when_the_guests_end_breaks": NOT_SEEN
+        + "who sends goes on when another thread closes the socket",
     },
     "machine/test_descriptors.py": LIMITS,
     "machine/test_registries.py": GUEST,

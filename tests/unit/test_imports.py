@@ -25,6 +25,7 @@ HOST = {
         "kube",
         "local",
         "machine",
+        "remote",
         "support",
         "tray",
         "vulnerabilities",
@@ -32,8 +33,9 @@ HOST = {
     "kube": {"local"},
     "dashboard": {"agent", "drivers", "local", "machine", "share", "support"},
     "tray": {"agent", "local", "machine", "support"},
-    "support": {"agent", "drivers", "forward", "image", "local", "machine", "share"},
-    "agent": {"drivers", "forward", "image", "local", "machine", "share", "transport"},
+    "support": {"agent", "drivers", "forward", "image", "local", "machine", "remote", "share"},
+    "agent": {"drivers", "forward", "image", "local", "machine", "remote", "share", "transport"},
+    "remote": {"image", "local", "machine", "transport"},
     "share": {"drivers", "local", "machine"},
     "forward": {"drivers", "local", "transport"},
     "drivers": {"image", "local", "machine"},
@@ -64,10 +66,11 @@ GUEST = {
     "grpc": set(),
     "streams": set(),
     "boot": {"runtime", "streams"},
+    "remote": {"boot", "networks", "runtime"},
 }
 TOOLS = {"activity", "current_outside", "errors", "filters", "finishing", "outside", "threads", "times", "versions"}
 """The guest's modules that every package may use, and that use none."""
-TOP = {"engine", "process", "rehearsal", "supervisor", "vm"}
+TOP = {"engine", "host_engine", "process", "rehearsal", "supervisor", "vm"}
 """The guest's modules that put the packages together; no package uses them, but for the API the engine."""
 LAZY = {
     ("engine", "files"): "few sessions copy files: loaded when first asked for",
@@ -80,6 +83,7 @@ SHARED = {
     "coved.boot.seedform",
     "coved.link.protocol",
     "coved.streams.frames",
+    "coved.shares.pump",
     "coved.streams.key",
     "coved.streams.knock",
     "coved.outside",

@@ -17,6 +17,8 @@ from coved.networks.addresses import Pools, Subnet, parse_address
 from coved.networks.definition import FALSE, PREDEFINED, TRUE, Network
 
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+LONGEST = 15
+"""Letters of a device's name (IFNAMSIZ)."""
 _ENABLE = ("com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6")
 _HOST_ADDRESSES = ("com.docker.network.host_ipv4", "com.docker.network.host_ipv6")
 _DEFAULT_BRIDGE = "com.docker.network.bridge.default_bridge"
@@ -34,6 +36,7 @@ def definition(
     foreign: Collection[Subnet],
     devices: Collection[str],
     pools6: Pools,
+    prefix: str = "br-",
 ) -> Network:
     """A new network from a request.
 
@@ -42,6 +45,7 @@ def definition(
         foreign: other subnets that the machine knows; one that is asked for may overlap them, as Docker has it.
         devices: names of the machine's network devices.
         pools6: what IPv6 subnets are chosen from.
+        prefix: of the bridge's name, when none is asked for.
 
     Raises:
         InvalidParameter, Forbidden, NotFound, EngineError: with Docker's words.
@@ -99,7 +103,7 @@ def definition(
         raise Forbidden("cannot create a swarm scoped network when swarm is not active")
     _check_options(made)
     if driver == "bridge":
-        made = _bridge(made, networks, devices)
+        made = _bridge(made, networks, devices, prefix)
     if ipam_driver not in ("", "default"):
         if ipam_driver == "null":
             raise InvalidParameter("ipv4 pool is empty" if made.ipv4 else "ipv6 pool is empty")
@@ -151,9 +155,9 @@ def _configured(network: Network, networks: Sequence[Network]) -> tuple[Network,
     return made, ipam.parse([*source.asked], ipv6=source.ipv6)
 
 
-def _bridge(network: Network, networks: Sequence[Network], devices: Collection[str]) -> Network:
+def _bridge(network: Network, networks: Sequence[Network], devices: Collection[str], prefix: str) -> Network:
     """``network`` with its bridge's name."""
-    bridge = network.options.get(words.BRIDGE_NAME) or f"br-{network.id[:12]}"
+    bridge = network.options.get(words.BRIDGE_NAME) or f"{prefix}{network.id[: LONGEST - len(prefix)]}"
     if not _DEVICE.fullmatch(bridge):
         raise InvalidParameter(f"invalid bridge name {bridge!r}: at most 15 letters, digits, '_', '.' and '-'")
     if (other := next((one for one in networks if one.bridge == bridge), None)) is not None:

@@ -48,9 +48,10 @@ class Datapath:
         namespaces_dir: where namespaces are mounted.
         table: name of the packet rules' table; engines side by side on one machine need different ones.
         uplink: the device that published ports are reached by, when there is only one; "" is any.
+        beside: others use this machine as well, though there is an uplink.
     """
 
-    def __init__(self, namespaces_dir: Path, table: str, uplink: str = "") -> None:
+    def __init__(self, namespaces_dir: Path, table: str, uplink: str = "", beside: bool = False) -> None:
         self._directory = namespaces_dir
         # A file for each bridge, there before the bridge and until after it: what an engine was killed over is found again.
         self._bridges = namespaces_dir.parent / "bridges"
@@ -63,7 +64,8 @@ class Datapath:
         self.parents = Parents(namespaces_dir.parent / "parents", self._netlink)
         self._uplink = uplink
         self._firewall: Firewall | None = None
-        self._fast = FastPath(table, uplink) if uplink else None
+        self._beside = beside
+        self._fast = FastPath(table, uplink) if uplink and not beside else None
         self._spare: namespaces.Namespace | None = None
         self._forwards_ipv6 = False
 
@@ -115,7 +117,7 @@ class Datapath:
         bridges = {link.index for link in links if link.name in {network.bridge for network in networks}}
         orphans = [link.name for link in links if link.master in bridges and link.name not in keep]
         self._netlink.run([delete_link(name) for name in orphans], ignore=GONE)
-        self._firewall = Firewall(self._table, self._uplink)
+        self._firewall = Firewall(self._table, self._uplink, beside=self._beside)
         if not _is_router("ipv4"):
             self._keep_unrouted("ipv4")
         unrouted = [family for family in ("ipv4", "ipv6") if (self._unrouted / family).exists()]
@@ -389,7 +391,7 @@ class Datapath:
 
     def _keep_unrouted(self, family: str) -> bool:
         """Whether it matters: where there is but one device, nobody can be led from one to another."""
-        if self._uplink:
+        if self._uplink and not self._beside:
             return False
         (self._unrouted / family).touch()
         return True

@@ -6,6 +6,9 @@ into the bridge that it came from is masqueraded, or else the answer would take 
 In the VM a published port has two numbers: the laptop leads it to one of the engine's choice, which is in ``published`` and comes in
 by the uplink alone, or from the streams' service where no hypervisor forwards ports; the one that people know is in ``known``, for
 containers that ask at an address of the machine, their gateway for one, and for the machine itself.
+
+Sets of one field are declared by an expression (``typeof``): of those with a ``type``, libnftables from 1.1 on notes something that the
+nft(8) of many a host (1.0.6, for one) crashes over when it lists them.
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ STREAMS = 0xC07E
 """Mark of packets by which the host comes to a published port where no hypervisor forwards it (`coved.streams.inside`)."""
 _RULES = """
 table inet {table} {{
-  set bridges {{ type ifname; }}
-  set unrouted {{ type nf_proto; }}
-  set internal {{ type ifname; }}
+  set bridges {{ typeof iifname; }}
+  set unrouted {{ typeof meta nfproto; }}
+  set internal {{ typeof iifname; }}
   set inside {{ type ifname . ifname; }}
-  set open4 {{ type ifname; }}
-  set open6 {{ type ifname; }}
-  set outbound4 {{ type ipv4_addr; flags interval; }}
-  set outbound6 {{ type ipv6_addr; flags interval; }}
+  set open4 {{ typeof iifname; }}
+  set open6 {{ typeof iifname; }}
+  set outbound4 {{ typeof ip saddr; flags interval; }}
+  set outbound6 {{ typeof ip6 saddr; flags interval; }}
   set hairpin {{ type ipv4_addr . ipv4_addr; flags interval; }}
   map published_at {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
   map published {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
@@ -52,8 +55,7 @@ table inet {table} {{
   }}
   chain output {{
     type nat hook output priority -100; policy accept;
-    meta mark != {streams} meta nfproto ipv4 fib daddr type local jump within
-    meta nfproto ipv4 fib daddr type local jump publish
+    {own_ways}
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
@@ -62,12 +64,12 @@ table inet {table} {{
     ct status dnat ip saddr . ip daddr @hairpin masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
   }}
-  chain forward {{
+{strangers}  chain forward {{
     type filter hook forward priority filter; policy accept;
     ct state established,related accept
     iifname @bridges oifname != @bridges ct state invalid ip saddr @outbound4 drop comment "cannot be masqueraded"
     iifname @bridges oifname != @bridges ct state invalid ip6 saddr @outbound6 drop comment "cannot be masqueraded"
-    iifname != @bridges oifname != @bridges meta nfproto @unrouted drop
+    iifname != @bridges oifname != @bridges meta nfproto @unrouted {unrouted}
     iifname . oifname @inside accept
     iifname @internal drop
     oifname @internal drop
@@ -78,6 +80,17 @@ table inet {table} {{
   }}
 }}
 """
+
+
+_OWN_WAYS = f"""meta mark != {STREAMS} meta nfproto ipv4 fib daddr type local jump within
+    meta nfproto ipv4 fib daddr type local jump publish"""
+_WAY_OF_STREAMS = f"meta mark {STREAMS} meta nfproto ipv4 fib daddr type local jump publish"
+"""Programs of a host that others use as well mean their own services by such a number, and published ports are none of their business."""
+_OTHERS = ("cove*", "docker*", "br-*", "podman*", "virbr*")
+"""Bridges of other engines, Cove's among them, and of libvirt: who made them needs the machine to be a router, too, and has rules."""
+_STRANGERS = "  chain strangers {{\n{}    drop\n  }}\n".format(
+    "".join(f'    {way} "{name}" return\n' for name in _OTHERS for way in ("iifname", "oifname"))
+)
 
 
 @dataclass(frozen=True)
@@ -132,11 +145,13 @@ class Firewall:
         uplink: the device that published ports are reached by, when there is only one, and by none else but those that are
             ``known``: what was asked for on the computer's own localhost alone, containers of other networks must not reach
             at their gateway. "" is any.
+        beside: others use this machine as well, and come to no published port; from outside of containers only the streams do.
         dry: all is as it would be, but that nothing is changed.
     """
 
-    def __init__(self, table: str, uplink: str = "", *, dry: bool = False) -> None:
+    def __init__(self, table: str, uplink: str = "", *, beside: bool = False, dry: bool = False) -> None:
         self._table = table
+        self._beside = beside
         self._way_in = f'iifname "{uplink}" ' if uplink else ""
         self._nft = Nftables(dry=dry)
 
@@ -151,7 +166,13 @@ class Firewall:
         lines += [
             f"add table inet {table}",
             f"delete table inet {table}",
-            _RULES.format(table=table, way_in=self._way_in, streams=STREAMS),
+            _RULES.format(
+                table=table,
+                way_in=self._way_in,
+                own_ways=_WAY_OF_STREAMS if self._beside else _OWN_WAYS,
+                strangers=_STRANGERS if self._beside else "",
+                unrouted="jump strangers" if self._beside else "drop",
+            ),
         ]
         for bridge in bridges:
             lines += self._bridge("add", bridge)

@@ -27,10 +27,10 @@ class Kernel:
         self._slow = ThreadPoolExecutor(1, "bridges")
         self._datapath: Datapath | None = None
 
-    async def open(self, namespaces: Path, table: str, uplink: str = "") -> None:
+    async def open(self, namespaces: Path, table: str, uplink: str = "", beside: bool = False) -> None:
         """Must have returned before anything else is asked for. Raises EngineError; the text says what is missing."""
         try:
-            self._datapath = await self.run(Datapath, namespaces, table, uplink)
+            self._datapath = await self.run(Datapath, namespaces, table, uplink, beside)
         except EngineError as error:
             raise EngineError(f"cannot set up container networking: {error}; it needs root") from None
 

@@ -20,7 +20,7 @@ from coved.finishing import to_the_end
 from coved.link.client import LinkClient
 from coved.names.keeping import Keeper
 from coved.networks import create, parented, views
-from coved.networks.addresses import Pools, default_gateway, free_subnet, local_pools
+from coved.networks.addresses import Pools, Subnet, default_gateway, free_subnet, local_pools
 from coved.networks.catalog import Catalog
 from coved.networks.definition import PREDEFINED, Network
 from coved.networks.kernel import Kernel
@@ -54,6 +54,7 @@ class Networks:
         state: directory that does not outlive a boot; ``netns/`` and ``sandboxes/`` are made in it.
         link: the way to the host that binds published ports; None binds them on this machine.
         keeper: keeps the sockets of containers' DNS servers for the next engine.
+        beside: the engine's name on a host that others use as well, though there is a link; "" elsewhere.
     """
 
     def __init__(
@@ -63,10 +64,13 @@ class Networks:
         state: Path,
         link: LinkClient | None = None,
         keeper: Keeper | None = None,
+        beside: str = "",
     ) -> None:
         self._events = events
         self._namespaces = state / "netns"
-        self._table = TABLE if link else f"{TABLE}-{hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]}"
+        self._beside = beside
+        own = beside or hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]
+        self._table = TABLE if link and not beside else f"{TABLE}-{own}"
         self._uplink = _way_in(link)
         self._changing = asyncio.Lock()
         self._dropping: dict[str, tuple[Network, asyncio.Task[None]]] = {}
@@ -80,7 +84,9 @@ class Networks:
             link.on_lost = self._publisher.set_lost
         else:
             self._publisher = LocalPublisher()
-        self.sandboxes = Sandboxes(self._catalog, self._kernel, self._publisher, events, state, _laptop(link), keeper)
+        self.sandboxes = Sandboxes(
+            self._catalog, self._kernel, self._publisher, events, state, "" if beside else _laptop(link), keeper
+        )
 
     # -- life of the engine
 
@@ -92,7 +98,7 @@ class Networks:
         Raises:
             EngineError: the machine cannot do container networking; the text says what is missing.
         """
-        await self._kernel.open(self._namespaces, self._table, self._uplink)
+        await self._kernel.open(self._namespaces, self._table, self._uplink, bool(self._beside))
         self._catalog.load()
         await self._add_predefined()
         await self.sandboxes.adopt(running)
@@ -128,7 +134,8 @@ class Networks:
             ]  # before: one that goes meanwhile is still there
             foreign, devices = await self._kernel.run(self._kernel.datapath.surroundings)
             devices -= {network.bridge for network in going}
-            network = create.definition(config, [*self._catalog], foreign, devices, self._pools6())
+            prefix = f"{TABLE}-" if self._beside else "br-"
+            network = create.definition(config, [*self._catalog], foreign, devices, self._pools6(), prefix)
             if any(other.name == network.name for other in self._catalog):
                 raise Conflict(f"network with name {network.name} already exists")
             if network.parent:
@@ -219,22 +226,38 @@ class Networks:
         task.add_done_callback(lambda done: self._dropping.pop(network.bridge))
 
     async def _add_predefined(self) -> None:
-        names = {network.name for network in self._catalog}
-        if "bridge" not in names:
+        before = next((network for network in self._catalog if network.name == "bridge"), None)
+        if before is None or self._beside:
             taken, devices = await self._kernel.run(self._kernel.datapath.surroundings)
-            subnet = free_subnet(taken)
-            bridge = next(name for name in ("docker0", *(f"cove{n}" for n in range(1000))) if name not in devices)
-            network = replace(
-                create.predefined("bridge", "bridge"),
-                bridge=bridge,
-                subnet=str(subnet),
-                gateway=str(subnet.network_address + 1),
-                options={**views.DRIVER_OPTIONS, "com.docker.network.bridge.name": bridge},
-            )
-            self._catalog.add(network)
+            if before is None:
+                self._catalog.add(self._default(create.predefined("bridge", "bridge"), taken, devices))
+            elif before.bridge not in devices and any(
+                one.version == 4 and one.overlaps(ipaddress.IPv4Network(before.subnet)) for one in taken
+            ):
+                # Another program of the host took it while this engine did not run; no container is on it yet.
+                self._catalog.remove(before)
+                self._catalog.add(self._default(before, taken, devices))
+        names = {network.name for network in self._catalog}
         for name, driver in (("host", "host"), ("none", "null")):
             if name not in names:
                 self._catalog.add(create.predefined(name, driver))
+
+    def _default(self, network: Network, taken: Collection[Subnet], devices: Collection[str]) -> Network:
+        """``network`` on a bridge and a subnet that nobody has."""
+        subnet = free_subnet(taken)
+        if (
+            self._beside
+        ):  # also no engine's that does not run now; and a dockerd that comes later would take docker0 for its own
+            bridge = f"{TABLE}-{self._beside}"[: create.LONGEST]
+        else:
+            bridge = next(name for name in ("docker0", *(f"{TABLE}{n}" for n in range(1000))) if name not in devices)
+        return replace(
+            network,
+            bridge=bridge,
+            subnet=str(subnet),
+            gateway=str(subnet.network_address + 1),
+            options={**views.DRIVER_OPTIONS, "com.docker.network.bridge.name": bridge},
+        )
 
     def _meets(self, network: Network, filters: Filters) -> bool:
         kind = "builtin" if network.name in PREDEFINED else "custom"

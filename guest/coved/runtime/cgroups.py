@@ -13,6 +13,7 @@ from coved.runtime.syscalls import describe
 if TYPE_CHECKING:
     from coved.runtime.spec import BlockIoResources, CpuResources, MemoryResources, Resources
 
+_USUAL = "/sys/fs/cgroup"
 _CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids", "hugetlb")
 
 
@@ -23,9 +24,9 @@ class CgroupError(Exception):
 @functools.cache
 def mount_point() -> str:
     """Where cgroup v2 is mounted; on hosts that also have v1 that may be a subdirectory."""
-    for mounted in mountinfo.entries():
-        if mounted.kind == "cgroup2":
-            return mounted.point
+    points = [mounted.point for mounted in mountinfo.entries() if mounted.kind == "cgroup2"]
+    if points:  # of several the usual place is this system's own
+        return _USUAL if _USUAL in points else points[0]
     raise CgroupError("cgroup v2 is not mounted")
 
 

@@ -50,9 +50,13 @@ class Located:
 class Shares:
     """Folders as the host has told, from the last ``set`` on."""
 
-    def __init__(self, root: Path = ROOT, zone: Callable[[], Zone] = Zone, zones: Path = zones.FOLDER) -> None:
-        """``zone``: what the host has said of it last; ``zones``: where its files are made."""
+    def __init__(
+        self, root: Path = ROOT, zone: Callable[[], Zone] = Zone, zones: Path = zones.FOLDER, beside: str = ""
+    ) -> None:
+        """``zone``: what the host has said of it last; ``zones``: where its files are made; ``beside``: where the files lie of the system
+        that the engine runs beside, "" for none."""
         self._root = root
+        self._beside = beside
         self._zone, self._zones = zone, zones
         self._turn = asyncio.Lock()
         self._told = asyncio.Event()
@@ -193,7 +197,7 @@ class Shares:
 
     def _how(self, path: str) -> str:
         """How to share what is not; "" when that would be of no use. Whether it is a folder is not known here."""
-        if is_of_the_vm(path):
+        if self._means_the_engines(path):
             return ""
         kept = "beside those of `cove config get shared_folders`" if self.table.shares else ""
         way = " ".join(filter(None, ("; share it", kept)))
@@ -201,9 +205,16 @@ class Shares:
         file = f"; of a file, share the folder that it lies in: {folder}" if folder != "/" else ""
         return f"{way}: cove config set shared_folders {path} && cove machine restart{file}"
 
+    def _means_the_engines(self, path: str) -> bool:
+        return is_of_the_vm(path) or bool(self._beside and f"{path}/".startswith(f"{self._beside}/"))
+
     def warning(self, source: str) -> str:
         """For a source that turned out to be the VM's own; "" when that is what people mean by it."""
-        known = is_of_the_vm(source) or self.table.is_socket(source) or self.table.find(source)
-        if known or zones.is_known(self.table.normal(source), self._zone()):
+        if (
+            self._means_the_engines(source)
+            or self.table.is_socket(source)
+            or self.table.find(source)
+            or zones.is_known(self.table.normal(source), self._zone())
+        ):
             return ""
         return f"{source} is a path in Cove's VM: this computer does not share its own{self._how(source)}"

@@ -1,7 +1,9 @@
-"""Folders that a server of Cove's own serves: 9p over a port of the VM, which a process of its own carries to the kernel (``pump``)."""
+"""Folders that a server of Cove's own serves: 9p over a port of the VM, which a process of its own carries to the kernel (``pump``); where
+there is no such port, over a stream from a unix socket, which the kernel takes as it is."""
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -17,12 +19,18 @@ MSIZE = 524288
 CACHE = "loose"
 ANSWER_S = 20.0
 """Seconds in which the server has to answer the first message; a mount that waits for longer is given up."""
+DOORS = Path("/run/cove/ssh")
+"""Where streams to services of the user's computer begin (`coved.streams`), TAG.sock for a folder."""
+_OPTIONS = f"version=9p2000.L,msize={MSIZE},cache={CACHE},access=client"
 _PORTS = Path("/sys/class/virtio-ports")
 _pumps: dict[str, subprocess.Popen[bytes]] = {}
 
 
 def mount(share: Share, call: Callable[[str], None]) -> None:
     """Args: call: mounts with the options that it is given. Raises OSError, ENOENT when there is no such port yet."""
+    if (door := DOORS / f"{share.tag}.sock").exists():
+        _mount_stream(door, call)
+        return
     if (earlier := _pumps.get(share.tag)) is not None:
         try:
             earlier.wait(ANSWER_S)  # it ends with its mount, and has the port until then
@@ -47,9 +55,28 @@ def mount(share: Share, call: Callable[[str], None]) -> None:
         ours.close()  # the kernel sees the end of the pump by it
         descriptors = f"rfdno={kernels.fileno()},wfdno={kernels.fileno()}"
         try:
-            call(f"trans=fd,{descriptors},version=9p2000.L,msize={MSIZE},cache={CACHE},access=client")
+            call(f"trans=fd,{descriptors},{_OPTIONS}")
         except OSError:
             started.kill()
+            raise
+        finally:
+            limit.cancel()
+
+
+def _mount_stream(door: Path, call: Callable[[str], None]) -> None:
+    """The mount lasts as long as the stream. Raises OSError."""
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.connect(str(door))
+        limit = threading.Timer(ANSWER_S, stream.shutdown, (socket.SHUT_RDWR,))
+        limit.daemon = True
+        limit.start()
+        try:
+            call(f"trans=fd,rfdno={stream.fileno()},wfdno={stream.fileno()},{_OPTIONS}")
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.EINVAL, errno.EPROTONOSUPPORT):
+                raise OSError(
+                    errno.EOPNOTSUPP, "the kernel of that host has no 9p (modules 9p and 9pnet_fd)"
+                ) from error
             raise
         finally:
             limit.cancel()

@@ -430,12 +430,17 @@ def _or_end(streams: Streams) -> None:
         os._exit(1)
 
 
-def main(port: str) -> int:
-    try:  # each stream has one
+def allow_descriptors() -> None:
+    """Each stream has one."""
+    try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     except (OSError, ValueError):  # not as root
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def main(port: str) -> int:
+    allow_descriptors()
     by_vsock = None
     if Path(KEY).exists():
         from coved.streams import vsock

@@ -12,40 +12,23 @@ from typing import Any
 
 from coved.streams.key import KEY, KEY_SIZE
 from coved.streams.knock import NONCE_SIZE, PORT, PROOF_SIZE, guests_proof, hosts_proof, same
-from coved.streams.service import Streams
+from coved.streams.taking import TakenStreams
 
 MODULES = ("vmw_vsock_virtio_transport", "hv_sock")
 MOST = 8
 """Connections that have not shown yet whose they are."""
 
 
-class VsockStreams(Streams):
-    """Serves who connects and has the key; the latest of them, as an agent that died may seem to be there still.
-
-    A connection stands for the port of `Streams`. While there is none, nothing is served.
-    """
+class VsockStreams(TakenStreams):
+    """Serves who connects and has the key."""
 
     def __init__(self, listener: socket.socket, key: bytes) -> None:
-        super().__init__("")
-        listener.setblocking(False)
-        self._listener = listener
+        super().__init__(listener)
         self._key = key
         self._knocking: dict[int, _Knock] = {}
 
     def is_host(self, address: Any) -> bool:
         return bool(address[0] == socket.VMADDR_CID_HOST)
-
-    def _open_port(self) -> None:
-        self._changes.register(self._listener, select.EPOLLIN)
-
-    def _begin_anew(self) -> None:
-        self._hung_up()
-
-    def _hung_up(self) -> None:
-        self._forget()
-        if self._port >= 0:
-            os.close(self._port)
-            self._port = -1
 
     def _other(self, descriptor: int) -> None:
         if descriptor == self._listener.fileno():
@@ -90,15 +73,11 @@ class VsockStreams(Streams):
         elif len(one.heard) == NONCE_SIZE + PROOF_SIZE:
             hosts, proof = one.heard[:NONCE_SIZE], one.heard[NONCE_SIZE:]
             if same(proof, hosts_proof(self._key, hosts, one.nonce)):
-                self._let_in(one)
+                del self._knocking[one.connection.fileno()]
+                self._changes.unregister(one.connection)
+                self._let_in(one.connection)
             else:
                 self._turn_away(one)
-
-    def _let_in(self, one: _Knock) -> None:
-        self._hung_up()
-        del self._knocking[one.connection.fileno()]
-        self._port = one.connection.detach()
-        self._changes.modify(self._port, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
 
 
 class _Knock:

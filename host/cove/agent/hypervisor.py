@@ -146,8 +146,12 @@ class HyperV(Hypervisor):
 
     def folders(self, wanted: Settings) -> tuple[list[Folder], str, list[str]]:
         listed, said = folders.wanted(wanted)
-        why = ["no folder is shared: on Hyper-V there is nothing yet that carries them"] if listed else []
-        return [], choice.AUTO, [*said, *why]
+        if wanted.folder_driver not in ("auto", choice.AUTO):
+            raise SettingsError(
+                f"folder_driver: {wanted.folder_driver} does not work with Hyper-V, which knows no folders of its own",
+                "let Cove choose: cove config set folder_driver auto",
+            )
+        return listed, choice.AUTO, said
 
     def vsock_cid(self) -> int:
         return 0

@@ -21,10 +21,11 @@ from cove.agent import logs, shutdown, threads, unattended
 from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY, WATCH
 from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
+from cove.agent.place import Door, Place
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm, one_of
 from cove.errors import AgentError, CoveError, MachineInUse, TransportError
-from cove.forward.docker_socket import DockerSocket, EngineDoor
+from cove.forward.docker_socket import DockerSocket
 from cove.local import processes
 from cove.local.serving import Server, serve
 from cove.machine import effective, runstate, suspended
@@ -65,8 +66,8 @@ class Service:
         self._paths = paths
         self._listeners = listeners
         self._loop = asyncio.get_running_loop()
-        self._vm: Vm | None = None
-        self._door: EngineDoor | None = None
+        self._vm: Place | None = None
+        self._door: Door | None = None
         self._state = "resting"
         """"resting" (there is no VM), "starting", or "running"."""
         self._wanted = asyncio.Event()
@@ -228,7 +229,7 @@ class Service:
         self._door = self._vm.door
         self._state = "running"
         self._paths.down.unlink(missing_ok=True)
-        self._vm.tell_of_disk(self._state_changed)
+        self._vm.tell_of_trouble(self._state_changed)
         self._settle(None)
         if self._vm.link is not None:
             self._vm.link.on_level = self._idle.look
@@ -239,8 +240,15 @@ class Service:
             await self._renew()
         return True
 
+    def _place(self) -> Place:
+        if self._paths.remote.exists():
+            from cove.agent import far  # no VM needs it, nor it a VM
+
+            return far.place(self._paths)
+        return Vm(self._paths, self._is_held, self._hung.set)
+
     async def _start_vm(self) -> None:
-        self._vm = Vm(self._paths, self._is_held, self._hung.set)
+        self._vm = self._place()
         await self._vm.start(self._report)
         if self._vm.outlived_its_policy:
             # Otherwise a machine that sleeps and wakes and never boots would go by the old one for ever.
@@ -250,7 +258,7 @@ class Service:
             await self._vm.stop(self._report)
             await self._vm.close()
             runstate.forget(self._paths)  # it was told to end
-            self._vm = Vm(self._paths, self._is_held)
+            self._vm = self._place()
             await self._vm.start(self._report)
 
     def _settle(self, outcome: CoveError | None) -> None:
@@ -293,8 +301,8 @@ class Service:
         return [*shown[-1:], *(event for event in self._events[-1:] if event.phase == REACHABLE)]
 
     def _clock_jumped(self) -> None:
-        if self._vm is not None and self._vm.link is not None:
-            self._vm.link.tell_time()
+        if self._vm is not None and (self._vm.link is not None or self._state == "running"):
+            self._vm.clock_jumped()
             # This computer may have woken up elsewhere.
             task = self._loop.create_task(self._renew())
             self._serving.add(task)
@@ -315,12 +323,11 @@ class Service:
     def _look(self) -> None:
         """A client has come: what nothing tells of is looked at now."""
         self._clock.look()
-        if self._vm is not None and self._state == "running":
-            self._vm.cut_logs()
-        if self._vm is not None and self._vm.link is not None:
-            self._vm.link.seen()
-        if self._vm is not None and self._vm.link is not None and self._vm.link.lost_ports and self._retaking is None:
-            self._retaking = self._loop.create_task(self._vm.link.retake_ports())
+        if self._vm is None or self._state != "running":
+            return
+        self._vm.seen()
+        if self._vm.lost_ports and self._retaking is None:
+            self._retaking = self._loop.create_task(self._vm.retake_ports())
             self._retaking.add_done_callback(self._retook)
 
     def _retook(self, task: asyncio.Task[None]) -> None:
@@ -371,7 +378,7 @@ class Service:
                 send({"event": event.to_json()})
         self._watchers.discard(queue)
 
-    async def _up(self) -> EngineDoor:
+    async def _up(self) -> Door:
         self._callers += 1
         try:
             await self._awake()
@@ -439,7 +446,7 @@ class Service:
         if state == "running" and self._suspending is not None:
             state = "suspending"
         runs = state in ("running", "suspending")
-        if state == "resting" or (runs and self._vm is not None and self._vm.pid is None):
+        if state == "resting" or (runs and self._vm is not None and self._vm.has_ended):
             # It has died, perhaps this moment.
             told = unattended.status(self._paths, looked=runs)
             return told | {"agent_pid": os.getpid()} if "agent_pid" in told else told
@@ -571,7 +578,7 @@ class Service:
             await asyncio.sleep(LEAVING_S / 10)
         return self._docker.clients
 
-    async def _put_to_sleep(self, vm: Vm, *, anyway: bool, idle_since: float | None = None) -> None:
+    async def _put_to_sleep(self, vm: Place, *, anyway: bool, idle_since: float | None = None) -> None:
         """From its end on the VM is as before, or there is none. Clients that come meanwhile wait for that."""
         self._door = None
         self._state_changed()
@@ -686,10 +693,27 @@ class Service:
             self._unasked_stop = self._loop.create_task(self._stop_unasked())
 
     async def _stop_unasked(self) -> None:
+        if self._paths.remote.exists():
+            self._stopping = self._loop.create_task(self._leave_it())
+            await asyncio.wait([self._stopping])
+            self._told.set()
+            return
         await self._stop(
             lambda told: log.error("%s", told["error"]) if "error" in told else None, in_order=False, forced=False
         )
         self._told.set()
+
+    async def _leave_it(self) -> None:
+        """What runs on another computer goes on when this one ends."""
+        self._ending = True
+        if self._state == "starting":
+            await self._end_start()
+        self._listeners.remove_docker()
+        if self._state == "running" and self._vm is not None:
+            self._docker.close()
+            await self._vm.leave()
+        else:
+            self._wanted.set()
 
     async def _end(self) -> None:
         """End the VM, whatever its state: in order when its engine answers. Raises `CoveError`."""
@@ -706,7 +730,7 @@ class Service:
             return
         self._ending = True
         try:
-            await Vm(self._paths).stop_left(self._report, self._forced)
+            await self._place().stop_left(self._report, self._forced)
             runstate.forget(self._paths)
         finally:
             self._wanted.set()

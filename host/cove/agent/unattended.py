@@ -6,7 +6,8 @@ from typing import Any
 
 from cove.agent import consolewords
 from cove.drivers.qemu import lastwords
-from cove.machine import crashes, runstate, suspended
+from cove.errors import SettingsError
+from cove.machine import crashes, remote, runstate, suspended
 from cove.machine.paths import MachinePaths
 from cove.machine.running import vm_may_run
 
@@ -21,6 +22,8 @@ def state(paths: MachinePaths) -> str:
 def status(paths: MachinePaths, *, looked: bool = False) -> dict[str, Any]:
     """The status of a machine of which no agent tells: its `state`, and how it ended when it was not meant to (`crash`, or
     `ended_with_computer`: its user knows of that). ``looked``: see `vm_may_run`."""
+    if paths.remote.exists():
+        return _remote(paths)
     run = runstate.load(paths)
     if vm_may_run(paths, looked=looked):
         return {"state": "running", "agent_pid": None, **(run.shown() if run else {})}
@@ -36,6 +39,16 @@ def status(paths: MachinePaths, *, looked: bool = False) -> dict[str, Any]:
     words = lastwords.of_run(paths.qemu_log) or consolewords.of_run(paths.console_log, run.console_begin, 3)
     how = lastwords.ending(paths.qemu_log) or ("its VM ended" if paths.hyperv.exists() else "QEMU ended")
     return {"state": "stopped", "crash": {"how": how, "words": words, "started_at": run.started_at}}
+
+
+def _remote(paths: MachinePaths) -> dict[str, Any]:
+    """Of a machine whose engine runs on another computer, which nobody asks."""
+    try:
+        found = remote.load(paths)
+    except SettingsError:
+        found = None
+    shown = found.shown() if found is not None else {}
+    return {"state": "running", "agent_pid": None, **shown} if vm_may_run(paths) else {"state": "stopped", **shown}
 
 
 def note_crash(paths: MachinePaths, *, seen: bool) -> None:

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from coved.streams.key import KEY_SIZE
 from cove.agent import consolewords, disk, fit, hypervisor, images, unattended
 from cove.agent.hypervisor import Hypervisor
 from cove.agent.link import Link
+from cove.agent.place import Place
+from cove.agent.stream_folders import StreamFolders
 from cove.agent.threads import abandonable
 from cove.drivers.base import Driver, Forward, Forwarding, VmSpec
 from cove.drivers.qemu import lastwords
@@ -85,7 +87,7 @@ FORCED_CONTAINERS_S, FORCED_OFF_S = 2, 10.0
 they end."""
 
 
-class Vm:
+class Vm(Place):
     """One run of one machine. Methods are called from one task at a time.
 
     `held` says whether somebody is in it in another way than through its engine, whose failure is then no reason to end it. `on_hung` is
@@ -112,11 +114,11 @@ class Vm:
         self._forwards: Forwarding | None = None
         self._transport: SerialTransport | SshTransport | None = None
         self.folders: Folders | None = None
+        self._plugs: StreamFolders | None = None
+        """What folders come into a VM without ports by."""
         self.watcher: Watcher | None = None
-        self.door: EngineDoor | None = None
-        """The way to the engine, from the end of `start` on."""
+        self._door: EngineDoor | None = None
         self.adopted = False
-        """There may be work in it, of before this start: it is not to be killed for nothing."""
         self._console_begin = 0
         self._image = ""
         """The digest of the VM image that this start takes, as far as it has come."""
@@ -134,12 +136,19 @@ class Vm:
         return self._driver.pid() if self._driver else None
 
     @property
+    def door(self) -> EngineDoor | None:
+        return self._door
+
+    @property
+    def has_ended(self) -> bool:
+        return self.pid is None
+
+    @property
     def outlived_its_policy(self) -> bool:
-        """It has just been resumed, and the administrator says something else than when it booted."""
         return self._resumed and self.run is not None and self.run.policy != self._policy
 
     @property
-    def can_be_suspended(self) -> bool:
+    def can_be_suspended(self) -> bool:  # type: ignore[override]
         return self.run is not None and bool(self.run.kind)
 
     async def start(self, report: Report) -> None:
@@ -355,7 +364,11 @@ class Vm:
     def _folders_of(self, run: RunState) -> Folders:
         assert self._driver is not None
         listed = from_json(run.folders)
-        return Folders(self._paths, self._driver, listed, run.folder_driver, run.folder_token)
+        if self._driver.has_ports:
+            return Folders(self._paths, self._driver, listed, run.folder_driver, run.folder_token)
+        self._plugs = StreamFolders(self._paths.folder_keys)
+        # Servers of an earlier agent have ended with it.
+        return Folders(self._paths, self._plugs, listed, run.folder_driver, run.folder_token, anew=self.adopted)
 
     async def _resume(self, wanted: Settings, before: Suspended, report: Report) -> None:
         """Raises `StateError` when the state does not fit any more, `CoveError`; the state is there still until the VM goes on.
@@ -576,7 +589,7 @@ class Vm:
                 self.link.changed(True)
         await self._or_gone(self._answers(self.link, report), timeout_s)
         assert self._transport is not None
-        self.door = EngineDoor(self._transport, self.link.answering)
+        self._door = EngineDoor(self._transport, self.link.answering)
 
     def _note_engine(self, at: float) -> None:
         """The engine has died, and here is another."""
@@ -657,6 +670,9 @@ class Vm:
         agent = ssh_agent.Service(lambda: ssh_agent.place(self._ssh_agent))
         made = SerialTransport(self._hypervisor.dial(bytes.fromhex(self.run.streams_key)), SOCKETS_S)
         made.serve(ssh_agent.NAME, agent.serve)
+        assert self._plugs is not None
+        for tag in [folder["tag"] for folder in self.run.folders]:
+            made.serve(tag, self._plugs.handler(tag))
         self._transport = made
         told = ""
         while True:
@@ -744,8 +760,8 @@ class Vm:
             await asyncio.wait_for(self._driver.wait_disk_full(), STILL_FULL_S)
             raise self._disk_full()
 
-    def tell_of_disk(self, changed: Callable[[], None]) -> None:
-        """From here on `changed` is called when the VM begins to stand still for want of room, and when it goes on."""
+    def tell_of_trouble(self, changed: Callable[[], None]) -> None:
+        """That is when the VM begins to stand still for want of room, and when it goes on."""
         self._on_disk = changed
         self._watching_disk = asyncio.get_running_loop().create_task(self._watch_disk())
 
@@ -758,7 +774,24 @@ class Vm:
             if self._driver.disk_is_full():
                 await self._went_on.wait()
 
-    def cut_logs(self) -> None:
+    def clock_jumped(self) -> None:
+        if self.link is not None:
+            self.link.tell_time()
+
+    def seen(self) -> None:
+        self._cut_logs()
+        if self.link is not None:
+            self.link.seen()
+
+    @property
+    def lost_ports(self) -> Mapping[str, str]:
+        return self.link.lost_ports if self.link is not None else {}
+
+    async def retake_ports(self) -> None:
+        if self.link is not None:
+            await self.link.retake_ports()
+
+    def _cut_logs(self) -> None:
         """Keep the guest from filling this computer's disk with what it says. To be called now and then."""
         try:
             cut(self._paths.qemu_log, MAX_CONSOLE)
@@ -804,6 +837,9 @@ class Vm:
         report(Event("stop", f"{self._hypervisor.label} does not end it; killing it"))
         await driver.kill()
 
+    async def leave(self) -> None:
+        await self.stop(ignore)
+
     async def stop_left(self, report: Report, forced: asyncio.Event | None = None) -> None:
         """Stop a VM that runs and of which no start has come to anything: by the ladder, without its engine. Raises `DriverError`."""
         self._take(self._run_by or hypervisor.of_machine(self._paths))
@@ -830,8 +866,8 @@ class Vm:
         """Let go of sockets; the VM goes on."""
         if self._watching_disk is not None:
             self._watching_disk.cancel()
-        if self.door is not None:
-            self.door.close()
+        if self._door is not None:
+            self._door.close()
         if self._transport is not None:
             await asyncio.to_thread(self._transport.close)
         if self.link is not None:
@@ -841,6 +877,8 @@ class Vm:
             self.watcher = None
         if self.folders is not None:
             await self.folders.close()
+        if self._plugs is not None:
+            self._plugs.close()
         if isinstance(self._forwards, StreamForwards):
             await asyncio.to_thread(self._forwards.close)
         if self._driver is not None:

@@ -53,10 +53,13 @@ def _where(name: str, found: Any) -> str:
 @json_output.option
 def list_settings(name: str, origin: bool, as_json: bool) -> None:
     """Print all settings that are in force"""
-    from cove.machine import effective, lifecycle
+    from cove.machine import effective, lifecycle, remote
     from cove.machine.settings import SCHEMA
 
-    values = effective.values(lifecycle.existing(name).settings)
+    paths = lifecycle.existing(name)
+    values = effective.values(paths.settings)
+    if (there := remote.load(paths)) is not None:
+        values = {key: found for key, found in values.items() if there.counts(key)}
     if as_json:
         json_output.show([changes.row(key, found, public=True) for key, found in values.items()])
         return
@@ -104,10 +107,11 @@ def get(name: str, key: str, as_json: bool) -> None:
 @click.argument("value", metavar="VALUE")
 @json_output.option
 def set_setting(name: str, key: str, value: str, as_json: bool) -> None:
-    from cove.machine import lifecycle, settings
+    from cove.machine import lifecycle, remote, settings
 
     paths = lifecycle.existing(name)
     _refuse_locked(key)
+    remote.refuse_setting(paths, key)
     _write(paths, key, lambda text: settings.with_value(text, key, value, paths.settings), as_json)
 
 

@@ -15,6 +15,8 @@ from cove.cli.errors import CliError
 from cove.cli.which_machine import chosen, named
 from cove.errors import CoveError, MachineNotFound
 from cove.local import sockets
+from cove.machine import remote
+from cove.machine.paths import MachinePaths
 
 SSH_LOST = 255
 """ssh's status when its connection failed (ssh(1))."""
@@ -36,12 +38,56 @@ def group() -> None:
 @click.option("--cpus", type=Integer(), help="Virtual processors")
 @click.option("--memory", help="The most memory it can have, such as 4GiB")
 @click.option("--disk", help="The most its disk can take, such as 100GiB")
+@click.option("--ssh", metavar="USER@HOST", help="No VM: its engine runs on that computer with Linux")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "cove", "docker", "podman"]),
+    help="With --ssh: Cove's own, or one that is there",
+)
+@click.option("--host-key", metavar="SHA256:...", help="With --ssh: the fingerprint of that computer's key")
+@switch("--accept-host-key", help="With --ssh: take whatever key it shows now")
+@click.option(
+    "--share", metavar="FOLDER", multiple=True, help="With --ssh: a folder of this computer that its containers may use"
+)
 @json_output.option
-def init(name: str, as_json: bool, **sizes: Any) -> None:
+def init(
+    name: str, as_json: bool, ssh: str | None, engine: str | None, host_key: str | None, accept_host_key: bool,
+    share: tuple[str, ...], **sizes: Any,
+) -> None:  # fmt: skip
     """Make a machine; the first command that needs it starts it"""
+    given = [f"--{key}" for key, value in sizes.items() if value is not None]
+    if ssh is not None:
+        if given:
+            raise CliError(f"cove: {given[0]} is of a VM, and --ssh of another computer")
+        _init_remote(name, as_json, ssh, engine or "auto", host_key or "", accept_host_key, share)
+        return
+    if engine is not None or host_key is not None or accept_host_key or share:
+        raise CliError("cove: --engine, --host-key, --accept-host-key and --share go with --ssh")
+    _init_vm(name, as_json, sizes)
+
+
+def _init_remote(
+    name: str, as_json: bool, ssh: str, engine: str, host_key: str, accepted: bool, share: tuple[str, ...]
+) -> None:  # fmt: skip
+    from cove.cli import remote_machines
+
+    if (again := remote_machines.pinned_anew(name, ssh, host_key, accepted)) is not None:
+        json_output.told(
+            as_json, f"machine {name} has the key {again.shown()['host_key']} from now on", machine=name, **again.shown()
+        )  # fmt: skip
+        return
+    paths, remote = remote_machines.made(name, ssh, engine, host_key, accepted, share, not as_json)
+    what = "Cove's own engine" if remote.is_ours else f"the {remote.engine} that is there"
+    json_output.told(
+        as_json, f"made machine {name} on {remote.address}, with {what}; its settings are {paths.settings}",
+        machine=name, state="stopped", settings=str(paths.settings), docker_socket=str(paths.docker_socket),
+        host=str(remote.address), engine=remote.engine,
+    )  # fmt: skip
+
+
+def _init_vm(name: str, as_json: bool, sizes: dict[str, Any]) -> None:
     from cove.agent import changes
     from cove.machine import effective, lifecycle, policy, settings
-    from cove.machine.paths import MachinePaths
 
     file = settings.render(settings.Settings())
     for key in ("cpus", "memory", "disk"):
@@ -139,6 +185,7 @@ def suspend(name: str, force: bool, as_json: bool) -> None:
     from cove.progress import renderer
 
     paths = lifecycle.existing(name)
+    remote.refuse(paths, "suspend", f"to let go of it: cove machine stop {name}")
     if (state := _status(name)["state"]) in ("stopped", "suspended"):
         words = f"machine {name} is {state}" + (": there is nothing to suspend" if state == "stopped" else "")
         json_output.told(as_json, words, machine=name, state=state)
@@ -153,6 +200,7 @@ def suspend(name: str, force: bool, as_json: bool) -> None:
 @json_output.option
 def resume(name: str, as_json: bool) -> None:
     """Go on with a suspended machine, as any command does that needs it"""
+    remote.refuse(MachinePaths(name), "resume", f"to connect to it: cove machine start {name}")
     state = _status(name)["state"]
     if state == "stopped":
         raise CoveError(f"the machine {name} is stopped, not suspended", f"start it with: cove machine start {name}")
@@ -167,7 +215,9 @@ def restart(name: str, as_json: bool) -> None:
     from cove.agent import ending
     from cove.machine import lifecycle
 
-    ending.check_restartable(lifecycle.existing(name))
+    paths = lifecycle.existing(name)
+    if not paths.remote.exists():
+        ending.check_restartable(paths)
     stop_in_order(name)
     _start(name, as_json)
 
@@ -219,6 +269,11 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
                 + f"the machine has at most {value['memory'] >> 20} MiB",
             ),
         ]
+    if "host" in value:
+        from cove.cli import remote_machines
+
+        rows += remote_machines.rows(value) + _not_shared_rows(value)
+        return [*rows, ("docker socket", sockets.shown(Path(value["docker_socket"])))]
     rows += machine_systems.rows(value)
     rows += _folder_rows(value) + _not_shared_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
@@ -245,7 +300,6 @@ def _crash_rows(last: dict[str, Any], shown: bool) -> list[tuple[str, str]]:
 
 def _no_agent(name: str) -> str:
     from cove.machine.locks import FileLock
-    from cove.machine.paths import MachinePaths
 
     if FileLock(MachinePaths(name).lock).is_free():
         return "none; the next command that needs the machine starts one"
@@ -283,7 +337,6 @@ def _not_shared_rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     lines = value.get("folders_not_shared")
     if not lines:
         return []
-    from cove.machine.paths import MachinePaths
     from cove.support import folders
 
     rows = [("" if index else "not shared", line) for index, line in enumerate(lines)]
@@ -318,7 +371,9 @@ def list_machines(as_json: bool) -> None:
     print(f"{'NAME':<20}{'STATE':<12}{'ACCELERATOR':<14}DOCKER SOCKET")
     for one in machines:
         socket = sockets.shown(Path(one["docker_socket"]))
-        print(f"{one['machine']:<20}{one['state']:<12}{one.get('accelerator', '-'):<14}{socket}")
+        print(
+            f"{one['machine']:<20}{one['state']:<12}{'ssh' if 'host' in one else one.get('accelerator', '-'):<14}{socket}"
+        )
 
 
 @group.command()
@@ -354,6 +409,9 @@ def rm(name: str, force: bool, as_json: bool) -> None:
         lifecycle.existing(name)
     except MachineNotFound as error:
         raise MachineNotFound(error.message, "see those that exist with: cove machine list") from None
+    if lifecycle.existing(name).remote.exists():
+        _remove_remote(name, force, as_json)
+        return
     runs = _status(name)["state"] not in ("stopped", "suspended")
     if runs and not force:
         raise CoveError(
@@ -370,6 +428,30 @@ def rm(name: str, force: bool, as_json: bool) -> None:
     json_output.told(as_json, f"removed machine {name}", machine=name, state="removed")
 
 
+def _remove_remote(name: str, force: bool, as_json: bool) -> None:
+    from cove.agent import removal
+    from cove.machine import lifecycle
+
+    paths = lifecycle.existing(name)
+    there = remote.load(paths) if not force else None
+    if there is not None and there.is_ours and _status(name)["state"] != "stopped":
+        raise CoveError(
+            f"the machine {name} is running", f"stop it first: cove machine stop {name}; or remove it with --force"
+        )
+    what = (
+        "? What runs there stays."
+        if there is not None and not there.is_ours
+        else " with all its containers, images and volumes?"
+    )
+    if not force and (as_json or not agreed(f"Remove machine {name}{what}")):
+        raise CliError(
+            f"the removal of machine {name} has been cancelled\n      to remove it without a question: cove machine rm --force {name}"
+        )
+    removal.of_remote(paths, warn, forced=force)
+    lifecycle.remove(name)
+    json_output.told(as_json, f"removed machine {name}", machine=name, state="removed")
+
+
 @group.command(context_settings={"allow_interspersed_args": False})  # ssh free -m
 @chosen
 @click.argument("words", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
@@ -382,10 +464,13 @@ def ssh(name: str, words: tuple[str, ...]) -> int:
     from cove.agent.launch import ensure_running
     from cove.cli import ended
     from cove.cli.ssh_words import ssh_words
-    from cove.machine.paths import MachinePaths
     from cove.progress import renderer
 
     paths = MachinePaths(name)
+    if (there := remote.load(paths)) is not None:
+        from cove.cli import remote_machines
+
+        return subprocess.call([*remote_machines.ssh_words(paths, there), *words])
     ssh_words(paths, 0)  # without the program there is nothing to start a machine for
     with renderer(f"Cove is starting machine {name}") as report:
         ensure_running(name, report, engine=False)
@@ -408,6 +493,11 @@ def logs(name: str, agent: bool, follow: bool, tail: int | None, as_json: bool) 
     from cove.machine import lifecycle
 
     paths = lifecycle.existing(name)
+    if not agent and (there := remote.load(paths)) is not None:
+        from cove.cli import remote_machines
+
+        remote_machines.show_log(paths, there, follow=follow, tail=tail)
+        return
     path = paths.agent_log if agent else paths.console_log
     if not path.exists():
         raise CoveError(
@@ -431,6 +521,7 @@ def reset(name: str, force: bool, as_json: bool) -> None:
     from cove.support import leftovers
 
     paths = lifecycle.existing(name)
+    remote.refuse(paths, "reset", "remove it and make it anew: cove machine rm, cove machine init --ssh")
     gone = leftovers.of_reset(paths)
     question = (
         f"Reset machine {name}? All its containers, images and volumes are removed"
@@ -453,6 +544,7 @@ def reset(name: str, force: bool, as_json: bool) -> None:
 @json_output.option
 def upgrade(name: str, as_json: bool) -> None:
     """Take the newest VM image, also after a rollback; a machine that runs is restarted"""
+    remote.refuse(MachinePaths(name), "upgrade", f"each start takes the newest there is: cove machine restart {name}")
     machine_systems.upgrade(name, _status(name), as_json, stop_in_order, _run)
 
 
@@ -461,6 +553,7 @@ def upgrade(name: str, as_json: bool) -> None:
 @json_output.option
 def rollback(name: str, as_json: bool) -> None:
     """Go back to the VM image before, with all data, and stay there until an upgrade"""
+    remote.refuse(MachinePaths(name), "rollback")
     machine_systems.rollback(name, as_json, stop_in_order, _run)
 
 

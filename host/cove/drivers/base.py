@@ -270,6 +270,10 @@ class Driver(Forwarding):
     async def unplug(self, tag: str) -> None:
         """Take the device of a folder away, which the guest does not use any more. Raises `DriverError`, also when it does."""
 
+    def over(self) -> set[str]:
+        """Tags of folders whose stream broke, which the guest does not see by itself: none, where a device of the VM's has them."""
+        return set()
+
     @abstractmethod
     async def held_by(self) -> list[str]:
         """Why the VM cannot be saved now, in the hypervisor's words; empty when it can. Raises `DriverError`."""

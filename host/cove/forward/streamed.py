@@ -309,6 +309,9 @@ def _linger(client: socket.socket) -> None:
 def _break_off(client: socket.socket) -> None:
     """Whatever waits for the client ends; its closing sends a reset."""
     _linger(client)
+    if sys.platform == "win32":  # where a shutdown lets who sends go on sending, and a close does not
+        client.close()
+        return
     with contextlib.suppress(OSError):
         client.shutdown(socket.SHUT_RDWR)
 

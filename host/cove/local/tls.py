@@ -7,11 +7,14 @@ import select
 import socket
 import ssl
 import threading
+import time
 from pathlib import Path
 
 from cove.local import certificates
 from cove.local.joined import SIZE, Joined, join
 
+STRANGER_S = 5.0
+"""In which whoever connects shows the key."""
 RECORD = 1 << 14
 """Bytes that are encrypted as one; the most that TLS has."""
 
@@ -29,7 +32,6 @@ def open_stream(port: int, keys: Path, timeout_s: float) -> Stream:
     context.load_cert_chain(keys / "client-cert.pem", keys / "client-key.pem")
     raw = socket.create_connection(("127.0.0.1", port), timeout_s)
     try:
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stream = Stream(raw, context)
         stream.greet()
         raw.settimeout(None)
@@ -39,13 +41,49 @@ def open_stream(port: int, keys: Path, timeout_s: float) -> Stream:
     return stream
 
 
+class Listener:
+    """A port of 127.0.0.1 for one process of this user; whoever has no key of the folder is turned away. Raises `OSError`."""
+
+    def __init__(self, keys: Path) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._context.verify_mode = ssl.CERT_REQUIRED
+        self._context.load_verify_locations(keys / certificates.AUTHORITY)
+        self._context.load_cert_chain(keys / "server-cert.pem", keys / "server-key.pem")
+        self._context.num_tickets = 0  # they would be sent to a client that reads only when it waits for an answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+
+    def accept(self, timeout_s: float) -> Joined:
+        """The connection of who has the key, whoever else comes first. Raises `TimeoutError`, `OSError`."""
+        deadline = time.monotonic() + timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            self._listener.settimeout(left)
+            raw, _ = self._listener.accept()
+            try:
+                raw.settimeout(min(STRANGER_S, left))
+                stream = Stream(raw, self._context, serves=True)
+                stream.greet()
+                raw.settimeout(None)
+            except OSError:
+                raw.close()
+                continue
+            return join(stream)
+        raise TimeoutError("nobody who has the key has connected")
+
+    def close(self) -> None:
+        self._listener.close()
+
+
 class Stream:
     """One connection (`cove.local.joined.Far`). OpenSSL's object of a connection is for one thread at a time; waiting is done outside."""
 
-    def __init__(self, raw: socket.socket, context: ssl.SSLContext) -> None:
+    def __init__(self, raw: socket.socket, context: ssl.SSLContext, *, serves: bool = False) -> None:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._raw = raw
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=certificates.NAME)
+        name = None if serves else certificates.NAME
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=serves, server_hostname=name)
         self._lock = threading.Lock()
         self._sending = threading.Lock()
         """Taken before `_lock`: what is encrypted first is sent first."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 
 from cove.errors import MachineBusy, MachineExists, MachineNotFound
-from cove.machine import autostart, docker_context, usual_socket
+from cove.machine import autostart, docker_context, remote, usual_socket
 from cove.machine.files import write_whole
 from cove.machine.locks import FileLock
 from cove.machine.paths import DEFAULT_MACHINE, MachinePaths, is_name, machines_dir
+from cove.machine.remote import Remote
 from cove.machine.running import vm_may_run
 from cove.machine.settings import Settings, render
 
@@ -16,18 +17,29 @@ LAUNCHING_S = 10.0
 """For a command that is just starting the machine's agent."""
 
 
-def init(name: str, settings: Settings | None = None) -> MachinePaths:
-    """Make machine `name`, and its docker context unless a machine of another COVE_HOME has that. Raises `MachineExists`, `CoveError`."""
+def init(name: str, settings: Settings | None = None, on: Remote | None = None) -> MachinePaths:
+    """Make machine `name`, and its docker context unless a machine of another COVE_HOME has that. Raises `MachineExists`, `CoveError`.
+
+    ``on``: the other computer that its engine runs on; it is a VM otherwise.
+    """
+    paths = absent(name)
+    paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if on is not None:
+        remote.save(paths, on)
+    write_whole(paths.settings, render(settings or Settings()).encode())
+    paths.make_run_dir()
+    if not docker_context.is_anothers(paths):
+        docker_context.create(paths)
+    return paths
+
+
+def absent(name: str) -> MachinePaths:
+    """The paths of a machine that is to be made. Raises `MachineExists`."""
     paths = MachinePaths(name)
     if paths.settings.exists():
         raise MachineExists(
             f"the machine {name} exists already", f"change it with: cove machine config set -m {name} KEY VALUE"
         )
-    paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_whole(paths.settings, render(settings or Settings()).encode())
-    paths.make_run_dir()
-    if not docker_context.is_anothers(paths):
-        docker_context.create(paths)
     return paths
 
 

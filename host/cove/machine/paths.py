@@ -174,6 +174,16 @@ class MachinePaths:
         return self.folder / "hyper-v.json"
 
     @property
+    def remote(self) -> Path:
+        """There when the machine's engine runs on another computer: where that is, and its key."""
+        return self.folder / "remote.json"
+
+    @property
+    def remote_run(self) -> Path:
+        """There from when such a machine is started until it is stopped, whether it can be reached or not."""
+        return self.folder / "remote-run.json"
+
+    @property
     def console_log(self) -> Path:
         """What the guest's kernel and PID 1 say."""
         return self.folder / "console.log"
@@ -291,6 +301,11 @@ class MachinePaths:
         """Create the private directory of the sockets. Raises `CoveError` as `private_dir` does."""
         private_dir(runtime_dir())
         return private_dir(self.run_dir)
+
+    @property
+    def folder_keys(self) -> Path:
+        """By which agent and folders' servers know each other, where those inherit no sockets."""
+        return self.run_dir / "folder-tls"
 
     def folder_socket(self, tag: str) -> Path:
         """Of a shared folder's server. Raises `CoveError` when its path is too long for a socket."""

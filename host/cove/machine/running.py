@@ -10,8 +10,11 @@ def vm_may_run(paths: MachinePaths, *, looked: bool = False) -> bool:
     """Whether a VM of the machine runs, agent or no agent.
 
     Of one that Hyper-V has, which holds no lock of ours without its agent, it is taken for true until somebody has looked, unless the
-    computer was restarted since. ``looked``: this process has, and holds the lock of one that runs.
+    computer was restarted since. ``looked``: this process has, and holds the lock of one that runs. One on another computer runs from when
+    it was started until it was stopped.
     """
+    if paths.remote.exists():
+        return paths.remote_run.exists()
     if not FileLock(paths.vm_lock).is_free():
         return True
     if looked or not paths.hyperv.exists() or paths.suspended_run.exists():

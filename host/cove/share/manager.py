@@ -14,13 +14,13 @@ from typing import Any
 
 from coved.link.protocol import Shared, SharedFolder, Shares
 
-from cove.drivers.base import Driver
 from cove.errors import CoveError, DriverError
 from cove.machine import usual_socket
 from cove.machine.paths import MachinePaths
 from cove.share import choice, servers
 from cove.share import folders as listing
 from cove.share.folders import NOT_YET, Folder
+from cove.share.servers import Plugs
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +52,21 @@ class Folders:
     Args:
         carrier: "virtiofs", "9p" or "agent".
         token: by which Cove's own servers know the engine; the same for as long as they live.
+        anew: what the guest may still have mounted is of servers that are gone.
     """
 
     def __init__(
-        self, paths: MachinePaths, driver: Driver, folders: Sequence[Folder], carrier: str, token: str = ""
+        self,
+        paths: MachinePaths,
+        driver: Plugs,
+        folders: Sequence[Folder],
+        carrier: str,
+        token: str = "",
+        *,
+        anew: bool = False,
     ) -> None:
         self._token = token
+        self._outdated = {folder.tag for folder in folders} if anew else set()
         self._paths = paths
         self._driver = driver
         self._folders = tuple(folders)
@@ -186,7 +195,9 @@ class Folders:
             return
         with contextlib.suppress(TimeoutError):
             told = self._sound()
-            said = await self._tell(told)
+            self._outdated |= self._driver.over()
+            said = await self._tell(told, lost=tuple(sorted(self._outdated)))
+            self._outdated = set()
             self._mounted = {folder.tag for folder in told} - set(said.errors)
             self._unmounted = {tag: f"the machine cannot mount it: {words}" for tag, words in said.errors.items()}
 

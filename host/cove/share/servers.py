@@ -9,8 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
-from cove.drivers.base import Driver, StreamEnd
+from cove.drivers.base import Serve, StreamEnd
 from cove.errors import DriverError
 from cove.local import processes
 from cove.local.sockets import listen
@@ -22,12 +23,27 @@ from cove.share.folders import Folder
 MAX_LOG = 1 << 20
 
 
+class Plugs(Protocol):
+    """What folders come into a guest by: a VM's driver, or streams to another computer. Each raises `DriverError`."""
+
+    async def plugged(self) -> set[str]:
+        """The tags of those that it has."""
+
+    async def plug_folder(self, tag: str) -> None: ...
+    async def plug_virtiofs(self, tag: str, socket: Path) -> None: ...
+    async def plug_stream(self, tag: str, serve: Serve) -> None: ...
+    async def unplug(self, tag: str) -> None: ...
+    async def held_by(self) -> list[str]: ...
+    def over(self) -> set[str]:
+        """The tags of those of which the guest may have something mounted that answers no more, since this was asked last."""
+
+
 def control(paths: MachinePaths, tag: str) -> Path:
     """Where Cove's own server of a folder takes orders. Raises `CoveError` when the path is too long for a socket."""
     return paths.folder_socket(tag)
 
 
-async def serve_virtiofs(paths: MachinePaths, driver: Driver, folder: Folder) -> subprocess.Popen[bytes]:
+async def serve_virtiofs(paths: MachinePaths, driver: Plugs, folder: Folder) -> subprocess.Popen[bytes]:
     """Plug a folder in that a new virtiofsd serves. Raises `DriverError`."""
     place = paths.folder_socket(f"{folder.tag}.fs")
     with _listening(place) as listener:
@@ -43,7 +59,7 @@ async def serve_virtiofs(paths: MachinePaths, driver: Driver, folder: Folder) ->
     return process
 
 
-async def serve_9p(paths: MachinePaths, driver: Driver, folder: Folder) -> subprocess.Popen[bytes]:
+async def serve_9p(paths: MachinePaths, driver: Plugs, folder: Folder) -> subprocess.Popen[bytes]:
     """Plug a folder in that a server of Cove's own serves. Raises `DriverError`."""
     words = [sys.executable, "-m", "cove.share.ninep", "--root", str(folder.path)]
     words += ["--control", str(control(paths, folder.tag)), *(["--read-only"] if folder.read_only else [])]

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from functools import partial
 
 from cove.machine.paths import MachinePaths
-from cove.support import computer, folders, machine, outside
+from cove.support import computer, far, folders, machine, outside
 from cove.support.findings import Check
 
 OF_A_MACHINE = ("disk", "processes", "engine", "clock", "ports", "folders", "registry")
 """Those that have nothing to look at before there is one."""
+OF_A_VM = ("qemu", "virtualisation", "image", "disk", "clock")
 
 
 def checks(name: str, environment: Mapping[str, str] | None = None) -> list[Check]:
@@ -44,4 +45,7 @@ def checks(name: str, environment: Mapping[str, str] | None = None) -> list[Chec
 def checks_of(paths: MachinePaths) -> list[Check]:
     """Those that have something to look at: whatever asks a machine has the same to say of one that was never made."""
     every = checks(paths.name)
+    if paths.remote.exists():
+        kept = [each for each in every if each.name not in OF_A_VM]
+        return [Check("host", partial(far.look, paths), 70), *kept]
     return every if paths.settings.exists() else [each for each in every if each.name not in OF_A_MACHINE]

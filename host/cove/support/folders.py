@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from cove.agent.client import NoAgent, ask
 from cove.errors import CoveError
-from cove.machine import effective
+from cove.machine import effective, remote
 from cove.machine.paths import MachinePaths
 from cove.machine.running import vm_may_run
 from cove.share.folders import NOT_YET, wanted
@@ -15,7 +16,10 @@ from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of
 
 def _no_carrier(paths: MachinePaths) -> str:
     """Why no folder can be shared with the machine, whatever its settings; "" when some can."""
-    return "on Hyper-V there is nothing yet that carries folders" if paths.vhdx.exists() else ""
+    with contextlib.suppress(CoveError):
+        if (there := remote.load(paths)) is not None and not there.is_ours:
+            return f"folders of this computer are not for the {there.engine} of another one"
+    return ""
 
 
 def not_shared(paths: MachinePaths, shared: Iterable[str] | None) -> list[str]:

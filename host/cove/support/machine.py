@@ -56,7 +56,7 @@ def look_at_processes(paths: MachinePaths) -> Found:
     elif vm:
         yield (
             WARNING,
-            "the VM runs without its agent, which was killed",
+            f"the {'engine' if paths.remote.exists() else 'VM'} runs without its agent, which was killed",
             f"cove machine start {paths.name} starts another; nothing is lost",
         )
     else:

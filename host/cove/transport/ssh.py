@@ -33,7 +33,7 @@ def make_key() -> tuple[str, str]:
     return private.decode("ascii"), public.decode("ascii")
 
 
-class _StreamlocalTransport(paramiko.Transport):
+class StreamlocalTransport(paramiko.Transport):
     """paramiko opens TCP channels only; OpenSSH's channel to a unix socket has other fields (PROTOCOL, section 2.4)."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -71,7 +71,7 @@ class _StreamlocalTransport(paramiko.Transport):
                 channel.close()
                 return
             try:
-                threading.Thread(target=handler, args=(_ChannelStream(channel),), daemon=True).start()
+                threading.Thread(target=handler, args=(ChannelStream(channel),), daemon=True).start()
             except RuntimeError:  # no more threads
                 channel.close()
 
@@ -104,7 +104,7 @@ class _StreamlocalTransport(paramiko.Transport):
         super()._send_user_message(data)  # type: ignore[misc]
 
 
-class SshTransport(Reconnecting[_StreamlocalTransport]):
+class SshTransport(Reconnecting[StreamlocalTransport]):
     """`port` is on 127.0.0.1; `key` and `host_key` are files with private keys: ours, and the guest's, which is pinned."""
 
     def __init__(self, port: int, key: Path, host_key: Path) -> None:
@@ -116,22 +116,22 @@ class SshTransport(Reconnecting[_StreamlocalTransport]):
     def open_stream(self, target: str) -> Stream:
         connection = self._connected()
         try:
-            return _ChannelStream(connection.open_streamlocal(target))
+            return ChannelStream(connection.open_streamlocal(target))
         except (paramiko.SSHException, EOFError, OSError) as error:
             if connection.is_active():
                 raise TransportError(f"{target} in the machine does not answer: {error}") from error
         # The connection had broken without our knowing: once more, on a new one.
         try:
-            return _ChannelStream(self._connected().open_streamlocal(target))
+            return ChannelStream(self._connected().open_streamlocal(target))
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise TransportError(f"{target} in the machine does not answer: {error}") from error
 
-    def _connect(self) -> _StreamlocalTransport:
+    def _connect(self) -> StreamlocalTransport:
         connection = None
         try:
             sock = socket.create_connection(("127.0.0.1", self._port), CONNECT_TIMEOUT_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = _StreamlocalTransport(sock)
+            connection = StreamlocalTransport(sock)
             connection.banner_timeout = connection.handshake_timeout = connection.auth_timeout = CONNECT_TIMEOUT_S
             options = connection.get_security_options()
             options.ciphers = ("aes128-gcm@openssh.com", "aes128-ctr")
@@ -154,7 +154,7 @@ class SshTransport(Reconnecting[_StreamlocalTransport]):
         return connection
 
 
-class _ChannelStream(Stream):
+class ChannelStream(Stream):
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
 

@@ -41,12 +41,14 @@ from cove.transport.serial import Dial
 from cove.transport.vsock import greet
 from coved.boot.seedform import BEGIN, MARK
 from coved.link.client import LinkClient
-from coved.link.protocol import PortForward
+from coved.link.protocol import PortForward, Shares
 from coved.streams.vsock import VsockStreams
 from made_vm_images import publish_image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "drivers/hyperv"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "share"))
 from hyperv_model import HyperV, make_disk
+from ninep_client import Client
 
 ENGINE = "/run/docker.sock"
 
@@ -57,16 +59,24 @@ class GuestStreams(VsockStreams):
     def __init__(self, listener: socket.socket, key: bytes, folder: Path) -> None:
         super().__init__(listener, key)
         self._folder = folder
+        self._outside: dict[bytes, bytes] = {}
+
+    def _inside(self, path: bytes) -> bytes:
+        inside = f"{self._folder}{path.decode().replace('/', '-')}".encode()
+        self._outside[inside] = path
+        return inside
 
     def is_host(self, address: Any) -> bool:
         return True
 
     def _open(self, number: int, target: bytes) -> None:
-        inside = f"{self._folder}{target.decode().replace('/', '-')}".encode()
-        super()._open(number, inside if target.startswith(b"/") else target)
+        super()._open(number, self._inside(target) if target.startswith(b"/") else target)
 
     def _listen(self, path: bytes) -> None:
-        pass
+        super()._listen(self._inside(path))
+
+    def _accept(self, listener: socket.socket, path: bytes) -> None:
+        super()._accept(listener, self._outside[path])
 
 
 class Computer(HyperV):
@@ -78,6 +88,7 @@ class Computer(HyperV):
         self.seed: dict[str, Any] = {}
         self.engine: LinkClient | None = None
         self.started = asyncio.Event()
+        self.shared: asyncio.Queue[Shares] = asyncio.Queue()
         self.asked_to_stop: list[float] = []
         self.boots = True
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,11 +118,20 @@ class Computer(HyperV):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def inside(self, path: str) -> str:
+        """Where a socket of the guest is."""
+        return f"{self.folder}{path.replace('/', '-')}"
+
+    async def _take_shares(self, told: Shares) -> tuple[dict[str, str], list[str]]:
+        self.shared.put_nowait(told)
+        return {}, []
+
     async def begin_engine(self) -> None:
-        door = Path(f"{self.folder}{LINK.replace('/', '-')}")
+        door = Path(self.inside(LINK))
         self.engine = LinkClient(
             self.folder / "no-port", "1.2.3", set_clock=False, boot_id=self.seed["boot_id"], door=door
         )
+        self.engine.on_shares = self._take_shares
         self.engine.on_shutdown = self._stop
         self.engine.power_off = self._power_off
         await self.engine.start()
@@ -521,12 +541,43 @@ def test_the_boot_disk_of_an_older_image_is_the_one_that_was_made_of_it(
         hyperv.boot_disk(image, lambda event: None)
 
 
-def test_folders_are_not_shared_and_that_is_said(paths: MachinePaths) -> None:
-    settings.set_value(paths.settings, "share_home", "read-write")
+def test_a_folder_is_a_stream_from_the_guest(paths: MachinePaths, tmp_path: Path) -> None:
+    (tmp_path / "told").write_text("of this computer")
+    settings.set_value(paths.settings, "shared_folders", str(tmp_path))
+
+    async def read(vm: Vm, computer: Computer) -> None:
+        told = await computer.shared.get()
+        (share,) = told.shares
+        assert (share.path, share.driver) == (str(tmp_path), "agent")
+
+        def mounted() -> bytes:
+            with socket.socket(socket.AF_UNIX) as stream:
+                stream.connect(computer.inside(f"/run/cove/ssh/{share.tag}.sock"))
+                client = Client(stream)
+                client.version()
+                client.attach()
+                return client.read(client.open("told"))
+
+        assert await asyncio.to_thread(mounted) == b"of this computer"
+        # What the guest has of a stream that has ended answers no more, and it is told so when the engine asks anew.
+        assert told.lost == ()
+        while not told.lost:  # that the stream has ended comes by another thread than the engine's question
+            await computer.end_engine()
+            await computer.begin_engine()
+            told = await computer.shared.get()
+        assert told.lost == (share.tag,)
+        assert vm.folders is not None and [one["state"] for one in vm.folders.status()] == ["shared"]
+
+    scene(paths, read)
+
+
+def test_what_hyper_v_does_not_have_carries_no_folders(paths: MachinePaths) -> None:
+    settings.set_value(paths.settings, "folder_driver", "virtiofs")
 
     async def nothing(vm: Vm, computer: Computer) -> None: ...
 
-    assert any("no folder is shared" in text for text in scene(paths, nothing))
+    with pytest.raises(SettingsError, match="folder_driver: virtiofs does not work with Hyper-V"):
+        scene(paths, nothing)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it is of Windows")

@@ -14,7 +14,8 @@ import pytest
 from cove.local import sockets
 from cove.share.ninep import session, wire
 from cove.share.ninep.host import host
-from cove.share.ninep.wire import MARK, T
+from cove.share.ninep.wire import T
+from coved.shares.pump import MARK
 from ninep_client import O_EXCL, O_RDWR, O_TRUNC, O_WRONLY, REMOVEDIR, Client, RefusedError, connected, serving, text
 
 

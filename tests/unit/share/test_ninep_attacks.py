@@ -23,7 +23,8 @@ from cove.share.ninep.folder import Folder
 from cove.share.ninep.host import host
 from cove.share.ninep.pretender import PRETENDER_UID
 from cove.share.ninep.tree import Tree
-from cove.share.ninep.wire import KNOWN, MARK, T
+from cove.share.ninep.wire import KNOWN, T
+from coved.shares.pump import MARK
 from ninep_client import NONE, O_RDWR, O_TRUNC, O_WRONLY, Client, RefusedError, connected, serving, text
 from open_descriptors import open_descriptors
 

@@ -54,6 +54,9 @@ class Vm:
     async def held_by(self) -> list[str]:
         return self.held
 
+    def over(self) -> set[str]:
+        return set()
+
     def send(self, message: dict[str, Any]) -> None:
         self.told.append(message)
         assert self.folders is not None

@@ -262,3 +262,11 @@ async def test_the_laptops_docker_socket_is_the_engines(engine: Shares, tmp_path
 async def test_a_docker_socket_is_found_by_any_case_where_names_have_none(engine: Shares) -> None:
     await engine.set(Table((HOME,), fold_case=True, sockets=("/Users/Me/.cove/run/default/docker.sock",)))
     assert await engine.locate("/users/me/.cove/run/default/docker.sock", create=True) == Located("/run/docker.sock")
+
+
+def test_files_of_the_host_that_an_engine_runs_beside_are_meant(tmp_path: Path) -> None:
+    engine = Shares(tmp_path, beside="/host")
+    assert not engine.warning("/host/srv/data")
+    assert not engine.warning("/host")
+    assert engine.warning("/hosts")
+    assert Shares(tmp_path).warning("/host/srv/data")

@@ -25,10 +25,11 @@ from cove.errors import CoveError, DriverError
 from cove.image import assemble, builder, inputs, store
 from cove.image.recipe import Recipe
 from cove.image.tree import Tree
-from cove.machine import certificates, crashes, docker_context, lifecycle, policy, settings
+from cove.machine import certificates, crashes, docker_context, lifecycle, policy, remote, settings
 from cove.machine.architecture import AMD64
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+from cove.machine.remote import Remote
 from cove.support import computer, diagnose, findings, folders, lost_ports, machine
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Check, Finding
 from intercepting_proxy import Proxy, authority
@@ -506,11 +507,11 @@ def test_a_folder_of_the_settings_that_is_missing(
     assert "cove machine restart default" in told[0].fix
     monkeypatch.setattr(folders, "ask", lambda *_: {"folders": [], "state": "running"})
     assert f"{home}/there is not shared yet: the machine was started without it" in found("folders")[1].text
-    MachinePaths("default").vhdx.touch()
-    hyper_v = found("folders")[1]
-    assert (hyper_v.state, "restart" in hyper_v.fix) == (NOTE, False)
-    assert f"{home}/there is not shared: on Hyper-V there is nothing yet" in hyper_v.text
-    MachinePaths("default").vhdx.unlink()
+    remote.save(paths, Remote(remote.address("me@there"), "ssh-ed25519 AAAA", "docker", "/run/docker.sock"))
+    far = found("folders")[-1]
+    assert (far.state, "restart" in far.fix) == (NOTE, False)
+    assert f"{home}/there is not shared: folders of this computer are not for the docker of another one" in far.text
+    paths.remote.unlink()
     engine._lock.release()
     assert [each.state for each in found("folders")] == [NOTE, WARNING]
 

@@ -46,9 +46,6 @@ elif words[0] == "--version":
 """
 
 
-FOLDER = verify.Verification._folder
-
-
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> verify.Verification:
     program = tmp_path / "cove.py"
@@ -150,13 +147,6 @@ def test_what_cove_does_not_do_on_a_system_yet_is_skipped_there(
     found = states(stand_in)
     assert {each for each in ("suspend", "folder") if found[each] == verify.SKIPPED} == skipped
     assert verify.FAILED not in found.values()
-
-
-def test_folders_are_left_out_on_hyper_v(stand_in: verify.Verification, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify.Verification, "_folder", FOLDER)
-    monkeypatch.setattr(verify.Verification, "_status", lambda self: {"accelerator": "hyperv"})
-    with pytest.raises(verify.Skip):
-        stand_in._folder()
 
 
 def test_what_hyper_v_runs_is_suspended_on_windows(

@@ -15,6 +15,8 @@ import threading
 import traceback
 from pathlib import Path
 
+from coved.shares.pump import MARK
+
 from cove.local.sockets import Listener
 from cove.share.ninep import wire
 from cove.share.ninep.control import Control
@@ -111,7 +113,7 @@ class Server:
             if reader.marked:
                 self._new_session(None)
                 with self._sending:
-                    self._connection.sendall(wire.MARK)
+                    self._connection.sendall(MARK)
             if kind == T.FLUSH:
                 self._flush(tag, body)
                 continue

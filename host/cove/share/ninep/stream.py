@@ -7,8 +7,10 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from coved.shares.pump import MARK
+
 from cove.share.ninep import wire
-from cove.share.ninep.wire import HEADER, MARK
+from cove.share.ninep.wire import HEADER
 
 if TYPE_CHECKING:
     from cove.local.tls import Stream

@@ -21,8 +21,6 @@ MAX_NAME = 255
 MAX_TARGET = 4095
 """Of a symbolic link, PATH_MAX without its end."""
 
-MARK = b"\xff" * 8
-"""What the guest's end sends before the first byte of a session: no message begins like this."""
 HEADER = struct.Struct("<IBH")
 """Size of the whole message, its type, its tag."""
 READ_OVERHEAD = 11
