@@ -65,7 +65,10 @@ def test_replicas_are_pods_that_restart() -> None:
     [
         (deployment(2, ", ports: [{containerPort: 1, hostPort: 80}]"), "port 80 of this computer cannot be both pod web-1's"),
         (deployment(1, selector="{app: other}"), "spec.selector does not choose the pods"),
+        (deployment(1, selector="{}"), "spec.selector is empty"),
         (deployment(1000), "more than 200 pods"),
+        (deployment() + job().replace("once", "web"), "Job/web: Deployment/web has a pod web-1, too: give one another name"),
+        (deployment() + deployment().replace("{name: web}", "{name: web, namespace: b}"), "Deployment/web: Deployment/web has a pod web-1, too"),
         (job(pod="restartPolicy: Always"), "must be one of Never, OnFailure"),
         (job(pod="tty: true"), "must be Never or OnFailure"),
         (job("completionMode: Indexed"), "Indexed is not supported"),
@@ -147,7 +150,9 @@ def test_host_ports_and_those_of_the_command_line() -> None:
     assert bindings("7")["7/tcp"] == [{"HostIp": "", "HostPort": ""}]
 
 
-@pytest.mark.parametrize("text", ["x", "80:", "1:2:3:4", "0", "99999:1", "1:2/sctp"])
+@pytest.mark.parametrize(
+    "text", ["x", "80:", "1:2:3:4", "0", "99999:1", "1:2/sctp", "9" * 5000, "9" * 5000 + ":80", "\u0668\u0660"]
+)
 def test_ports_that_cannot_be_published(text: str) -> None:
     with pytest.raises(ManifestError, match="--publish"):
         plan(PORTS, publish=[text])

@@ -89,6 +89,8 @@ class _Reader:
                 continue
             if not isinstance(getattr(key, "value", None), str):
                 raise ManifestError(f"{where}: a key must be a text")
+            if "\0" in key.value:
+                raise ManifestError(f"{where}: a key has a NUL")
             if key.value in seen:
                 raise ManifestError(f"{where}: {key.value} is there twice")
             seen.add(key.value)
@@ -99,7 +101,10 @@ class _Reader:
         from yaml import YAMLError
 
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        if kind in ("str", "timestamp"):  # JSON, which Kubernetes makes of it, has no times
+        if "\0" in node.value:
+            raise ManifestError(f"{place}: a text has a NUL, which no program can be given")
+        # JSON, which Kubernetes makes of it, has no times, and its reader of YAML no numbers to the base of sixty (8080:80).
+        if kind in ("str", "timestamp") or (kind in ("int", "float") and ":" in node.value):
             return str(node.value)
         if kind not in ("null", "bool", "int", "float"):
             raise ManifestError(f"{place}: a value of type {node.tag} is not for Kubernetes")
