@@ -130,13 +130,15 @@ def notes_json(notes: Sequence[Note]) -> list[dict[str, Any]]:
 
 
 def _route(text: str) -> Route:
+    from cove.kube.generate import terms
     from cove.kube.generate.manifests import Route
 
     host, equals, backend = text.partition("=")
     service, colon, port = backend.partition(":")
-    if not host or not service or not equals or (colon and not port.isdigit()):
+    number = terms.number(port)
+    if not host or not service or not equals or (colon and number is None):
         raise CliError(f"--ingress {text}: it is HOST=SERVICE or HOST=SERVICE:PORT")
-    return Route(host, service, int(port) if port else None)
+    return Route(host, service, number)
 
 
 def _inspected(context: Context, names: Sequence[str]) -> list[Any]:

@@ -146,6 +146,7 @@ def test_generate_of_a_container(run: Run, engine: Engine) -> None:
         (("--bind-mounts", "x"), "unknown --bind-mounts: x: it must be one of refuse, configmap, ignore"),
         (("--service-type", "x"), "unknown --service-type: x"),
         (("--ingress", "web"), "--ingress web: it is HOST=SERVICE or HOST=SERVICE:PORT"),
+        (("--ingress", "a=web:\u00b2"), "--ingress a=web:\u00b2: it is HOST=SERVICE or HOST=SERVICE:PORT"),
     ],
 )
 def test_what_is_asked_for_wrongly(run: Run, words: tuple[str, ...], told: str) -> None:

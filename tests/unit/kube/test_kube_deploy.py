@@ -336,6 +336,49 @@ def test_what_no_node_takes_is_told_when_the_time_is_over(place: Place) -> None:
     assert "Unschedulable: 0/3 nodes: cpu" in caught.value.message
 
 
+def test_pods_that_a_cluster_does_not_take_are_told_when_the_time_is_over(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("web"))
+    quota = 'pods "web-1-" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0'
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": quota}
+
+    def refuse(made: Object) -> None:
+        made["status"] = {"observedGeneration": made["metadata"]["generation"], "conditions": [condition]}
+
+    place.model.change("Deployment", "web", refuse)
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(applied, limit_s=2)
+    assert caught.value.message.splitlines() == [
+        "Deployment web does not run within the time",
+        f"Deployment web: FailedCreate: {quota}",
+    ]
+    assert f"Deployment web: FailedCreate: {quota}" in place.said
+
+
+def test_pods_that_a_cluster_takes_after_all_have_only_been_told_of(place: Place) -> None:
+    later = Later(place.model)
+    applied = place.deploy(only("web"))
+    deployment = place.model.get("Deployment", "web")
+    failing = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]}
+    status = {"observedGeneration": deployment["metadata"]["generation"], **failing}
+    place.model.change("Deployment", "web", lambda made: made.update(status=status))
+    later.when_watched(lambda: place.model.settle(deployment))
+    assert place.roll_out(applied) == []
+
+
+@pytest.mark.parametrize("name", ["../kube-system", "a/b", "A", "-a", "a" * 64, "a?b"])
+def test_what_is_no_name_of_a_namespace_is_asked_of_no_cluster(place: Place, name: str) -> None:
+    with pytest.raises(CoveError, match="is no name of a namespace"):
+        place.cluster(name)
+    assert place.model.requests == []
+
+
+def test_a_name_is_one_part_of_a_path(place: Place) -> None:
+    with pytest.raises(CoveError, match="there is no application"):
+        down.down(place.cluster(), "x/../web", volumes=False, report=place.said.append, limit_s=LIMIT_S)
+    assert [path for _, path in place.model.requests] == ["/api/v1/namespaces/default/configmaps/cove-x%2F..%2Fweb"]
+
+
 def test_pods_of_an_earlier_version_are_not_asked(place: Place) -> None:
     later = Later(place.model)
     place.deploy(only("web"))

@@ -22,6 +22,7 @@ TOLD = {
     "ErrImagePull",
     "RunContainerError",
 } | FINAL
+FAILED_CREATE = "FailedCreate"
 CRASHES = 5
 """So many ends of a container are none that another one's start would mend: without an order, the first may be."""
 LOG_LINES = 10
@@ -32,6 +33,7 @@ Report = Callable[[str], None]
 
 class Trouble(NamedTuple):
     pod: str
+    """Or the Deployment that can have none."""
     reason: str
     text: str
     final: bool
@@ -142,6 +144,12 @@ class Rollout:
 
     def _check(self, found: Object) -> None:
         kind, name = found["kind"], found["metadata"]["name"]
+        # A quota, or a policy, which may change: told, and counted when the time is over.
+        refused = _refused_pods(found) if kind == "Deployment" else None
+        if refused is not None:
+            self._tell(refused)
+        else:
+            self._troubles.pop((_about(name), FAILED_CREATE), None)
         for condition in (found.get("status") or {}).get("conditions") or ():
             failed = kind == "Job" and condition["type"] == "Failed" and condition["status"] == "True"
             stuck = condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
@@ -151,7 +159,9 @@ class Rollout:
 
     def _those_of(self, workload: str) -> list[Trouble]:
         pods = {name for name, pod in self._pods.items() if pod["metadata"]["labels"].get(NAME) == workload}
-        found = [trouble for trouble in self._troubles.values() if trouble.pod in pods]
+        found = [
+            trouble for trouble in self._troubles.values() if trouble.pod in pods or trouble.pod == _about(workload)
+        ]
         ended = (_end(pod) for name, pod in self._pods.items() if name in pods)
         return found or [trouble for trouble in ended if trouble is not None]
 
@@ -187,6 +197,18 @@ class Rollout:
             if lines := self._cluster.logs(trouble.pod, trouble.container, lines=LOG_LINES, previous=previous):
                 return [f"the last that {trouble.pod} has said:", *(f"  {line}" for line in lines)]
         return []
+
+
+def _about(deployment: str) -> str:
+    return f"Deployment {deployment}"
+
+
+def _refused_pods(deployment: Object) -> Trouble | None:
+    """The cluster's word that it takes no pods of it."""
+    for condition in (deployment.get("status") or {}).get("conditions") or ():
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True" and _is_current(deployment):
+            return Trouble(_about(deployment["metadata"]["name"]), FAILED_CREATE, condition.get("message") or "", False)
+    return None
 
 
 def _is_current(found: Object) -> bool:
