@@ -23,8 +23,7 @@ from kubernetes import client, config
 
 Object = dict[str, Any]
 
-PROGRAMS = Path(os.environ.get("KUBEBUILDER_ASSETS") or Path(__file__).parents[2] / "build" / "kubernetes")
-"""As others' tests have it, which bring the same programs (envtest)."""
+PROGRAMS = Path(os.environ.get("COVE_TEST_CONTROL_PLANE") or Path(__file__).parents[2] / "build" / "kubernetes")
 LIMIT_S = 120.0
 _NUMBERS = itertools.count(1)
 
@@ -66,7 +65,7 @@ class Place:
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if lacking := control_plane.missing(PROGRAMS):
         pytest.fail(
-            f"{PROGRAMS} has no {', '.join(lacking)}: KUBEBUILDER_ASSETS names a folder that has (tests/README.md)"
+            f"{PROGRAMS} has no {', '.join(lacking)}: COVE_TEST_CONTROL_PLANE names a folder that has (tests/README.md)"
         )
     with control_plane.running(PROGRAMS, tmp_path_factory.mktemp("control-plane")) as found:
         yield found

@@ -17,7 +17,7 @@ from cove.kube.deploy.rollout import Rollout
 from cove.kube.generate import compose, manifests
 from cove.kube.generate.binds import Binds
 from cove.kube.generate.manifests import Options
-from model_cluster import Model, pod_status, serving
+from model_cluster import TOKEN, Model, pod_status, serving
 
 Object = dict[str, Any]
 
@@ -598,3 +598,31 @@ def test_a_user_whom_the_cluster_does_not_know(place: Place) -> None:
     place.kubeconfig.write_text(json.dumps(config))
     with pytest.raises(CoveError, match="the cluster model: Unauthorized"):
         place.deploy()
+
+
+def logging_in_by(place: Place, words: list[str]) -> None:
+    """The kubeconfig names a program instead of a token."""
+    config = json.loads(place.kubeconfig.read_text())
+    program = {"apiVersion": "client.authentication.k8s.io/v1", "command": words[0], "args": words[1:]}
+    config["users"][0]["user"] = {"exec": {**program, "interactiveMode": "Never"}}
+    place.kubeconfig.write_text(json.dumps(config))
+
+
+def test_a_program_logs_in_and_again_when_its_token_has_ended(place: Place, tmp_path: Path) -> None:
+    """As EKS, GKE and AKS have it: a token ends after a quarter of an hour."""
+    asked = tmp_path / "asked"
+    status = {"token": TOKEN, "expirationTimestamp": "2020-01-01T00:00:00Z"}
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    logging_in_by(place, ["/bin/sh", "-c", f"echo >> {asked}; cat {tmp_path / 'answer'}"])
+    cluster = place.cluster()
+    for _ in range(3):
+        assert cluster.get("ConfigMap", "none") is None
+    assert len(asked.read_text().splitlines()) >= 3
+
+
+def test_a_program_that_does_not_log_in_is_told(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    logging_in_by(place, ["/bin/sh", "-c", "echo run cloud login first >&2; exit 1"])
+    with pytest.raises(CoveError, match="the cluster model: Unauthorized"):
+        place.deploy()
+    assert "run cloud login first" in caplog.text
