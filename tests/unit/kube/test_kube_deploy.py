@@ -313,6 +313,17 @@ def test_a_container_that_ends_again_and_again_is_told_with_its_last_lines(place
     assert lines[-10:] == [f"  line {number}" for number in range(10, 20)]
 
 
+def test_a_cluster_says_nothing_to_the_terminal(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("web"))
+    status = {"waiting": {"reason": "ImagePullBackOff", "message": "x\x1b]0;title\a"}}
+    place.model.pods_of(place.model.get("Deployment", "web"), pod_status(False, "Pending", state=status))
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(applied)
+    assert "web-1: ImagePullBackOff: x?]0;title?" in caught.value.message
+    assert not any("\x1b" in text for text in [caught.value.message, *place.said])
+
+
 def test_a_container_that_has_ended_and_then_runs_has_only_been_told_of(place: Place) -> None:
     """What it depends on was not there at first."""
     later = Later(place.model)

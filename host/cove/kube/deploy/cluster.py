@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from cove.errors import CoveError
 from cove.kube.installed import check_installed
+from cove.kube.shown import shown
 
 Object = dict[str, Any]
 
@@ -219,4 +220,4 @@ def _refused(error: Any, context: str) -> Refused:
         message = str(told["message"])
     except (ValueError, KeyError, TypeError):
         message = (body.decode(errors="replace") if isinstance(body, bytes) else body).strip() or str(error.reason)
-    return Refused(status, f"the cluster {context}: {message}")
+    return Refused(status, shown(f"the cluster {context}: {message}"))

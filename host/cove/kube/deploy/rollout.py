@@ -12,6 +12,7 @@ from cove.errors import CoveError
 from cove.kube.deploy.applying import TEMPLATE
 from cove.kube.deploy.cluster import AGAIN_S, GONE, Cluster, Object, Refused
 from cove.kube.generate.manifests import APPLICATION, NAME
+from cove.kube.shown import shown
 
 FINAL = {"ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"}
 """For what a container waits in vain."""
@@ -40,7 +41,7 @@ class Trouble(NamedTuple):
     container: str = ""
 
     def __str__(self) -> str:
-        return f"{self.pod}: {self.reason}" + (f": {self.text}" if self.text else "")
+        return shown(f"{self.pod}: {self.reason}" + (f": {self.text}" if self.text else ""))
 
 
 class Rollout:
@@ -154,7 +155,7 @@ class Rollout:
             failed = kind == "Job" and condition["type"] == "Failed" and condition["status"] == "True"
             stuck = condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
             if failed or (kind == "Deployment" and stuck and _is_current(found)):
-                told = f"{kind} {name} has failed: {condition.get('message') or condition.get('reason') or ''}"
+                told = shown(f"{kind} {name} has failed: {condition.get('message') or condition.get('reason') or ''}")
                 raise self._error(told, self._those_of(name))
 
     def _those_of(self, workload: str) -> list[Trouble]:

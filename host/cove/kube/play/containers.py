@@ -95,6 +95,8 @@ def read(container: Fields, pod: Surroundings, ports: Mapping[str, int], role: s
     if not container.about.endswith(f", container {called}"):
         container.about += f", container {called}"
     image = container.text("image", needed=True)
+    if not image.isprintable():
+        container.wrong(f"{container.path}.image: {image!r} is no name of an image")
     variables = environment.read(container, pod.facts, pod.configs)
     sidecar = role == "init" and container.one_of("restartPolicy", ("Always",)) == "Always"
     asked = probes.read(container, ports, environment.static(container))
