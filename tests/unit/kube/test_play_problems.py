@@ -45,6 +45,7 @@ tolerations: [{{operator: Exists}}]
 affinity: {{nodeAffinity: {{}}}}
 priorityClassName: high
 enableServiceLinks: false
+os: {{name: linux}}
 serviceAccountName: default
 restartPolicy: ~
 """
@@ -79,6 +80,7 @@ restartPolicy: ~
         (pod_text(f"containers: {CONTAINER}\nvolumes: [{{name: a, nfs: {{server: x}}}}]"), "spec.volumes[0].nfs is not supported"),
         (pod_text("containers: [{name: a, image: a, volumeMounts: [{name: none, mountPath: /x}]}]"), "there is no volume none"),
         (pod_text(f"containers: {CONTAINER}\nhostUsers: false"), "spec.hostUsers: false is not supported"),
+        (pod_text(f"containers: {CONTAINER}\nos: {{name: windows}}"), "spec.os: only linux is supported"),
         (pod_text(f"containers: {CONTAINER}\ndnsPolicy: None"), "None needs dnsConfig.nameservers"),
         (pod_text(f"containers: {CONTAINER}\nsecurityContext: {{runAsGroup: 1}}"), "without runAsUser is not supported"),
         (pod_text(f"containers: {CONTAINER}\nsecurityContext: {{seccompProfile: {{type: Localhost}}}}"), "Localhost is not supported"),

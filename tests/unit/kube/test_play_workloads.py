@@ -110,6 +110,11 @@ def test_a_service_is_a_name_of_the_pods_that_it_chooses() -> None:
     assert made.pods[0].pause["Entrypoint"] == ["sh", "-c", "exec sleep infinity"]
 
 
+def test_an_empty_namespace_is_the_default_one() -> None:
+    made = plan(deployment().replace("{name: web}", '{name: web, namespace: ""}') + service("[{port: 80}]"))
+    assert aliases(made.pods[0])[:2] == ["front", "front.default"]
+
+
 def test_another_port_is_led_to_its_target_in_the_pod() -> None:
     made = plan(
         deployment(1, ", ports: [{name: http, containerPort: 8080}]") + service("[{port: 80, targetPort: http}]")

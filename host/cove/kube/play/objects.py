@@ -103,7 +103,7 @@ def _objects(documents: Iterable[Node], reading: Reading) -> Iterable[Object]:
                 other = f" (of {VERSIONS[kind]} it is)" if kind in VERSIONS else ""
                 fields.cannot(f"{kind} of {version} is not supported{other}")
             continue
-        yield Object(kind, name, metadata.text("namespace", "default"), *_metadata(metadata), fields)
+        yield Object(kind, name, metadata.text("namespace") or "default", *_metadata(metadata), fields)
 
 
 def _metadata(fields: Fields) -> tuple[dict[str, str], dict[str, str]]:
