@@ -120,7 +120,8 @@ class Node:
             elif not pod["spec"].get("nodeName"):
                 target = {"apiVersion": "v1", "kind": "Node", "name": NAME}
                 binding = {"metadata": {"name": name}, "target": target}
-                self._core.create_namespaced_pod_binding(name, namespace, binding, _preload_content=False)
+                # The client cannot read the answer, for what it is of has no name.
+                self._core.create_namespaced_pod_binding(name, namespace, binding, _preload_content=False).read()
             elif (status := self._status(pod))["phase"] != pod["status"]["phase"] or "containerStatuses" not in pod[
                 "status"
             ]:

@@ -17,6 +17,7 @@ from cove.kube.deploy.record import Entry
 from cove.kube.generate import manifests
 from cove.kube.generate.manifests import Options, Route
 from kubernetes import client
+from kubernetes.watch import Watch
 
 Object = dict[str, Any]
 
@@ -272,8 +273,14 @@ def test_an_image_that_cannot_be_had_is_told_at_once(place: Any) -> None:
 
 
 def test_pods_that_a_cluster_does_not_take_are_told(place: Any) -> None:
-    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-    client.CoreV1Api(place.api).create_namespaced_resource_quota(place.namespace, quota)
+    core = client.CoreV1Api(place.api)
+    core.create_namespaced_resource_quota(
+        place.namespace, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    )
+    watch = Watch()
+    for event in watch.stream(core.list_namespaced_resource_quota, place.namespace, timeout_seconds=60):
+        if event["object"].status.hard:  # it counts
+            watch.stop()
     with pytest.raises(CoveError, match="exceeded quota"):
         place.roll_out(place.deploy(only()), limit_s=20)
 
