@@ -283,6 +283,8 @@ def test_pods_that_a_cluster_does_not_take_are_told(place: Any) -> None:
             watch.stop()
     with pytest.raises(CoveError, match="exceeded quota"):
         place.roll_out(place.deploy(only()), limit_s=20)
+    with pytest.raises(CoveError, match=r"Job web: FailedCreate: .*exceeded quota"):
+        place.roll_out(place.deploy(only(restart="no")), limit_s=20)
 
 
 def test_a_namespace_that_was_made_goes_with_the_application(new: Any) -> None:

@@ -43,6 +43,8 @@ KINDS = {
 }  # fmt: skip
 API_OF = {KINDS[plural]: group for group, plurals in GROUPS.items() for plural in plurals} | {"Namespace": "v1"}
 SCHEMA = "1.33"
+_FIELDS = ("metadata.name", "involvedObject.kind", "involvedObject.name", "type")
+"""Of field selectors."""
 Key = tuple[str, str, str]
 """(plural, namespace, name)"""
 
@@ -364,10 +366,16 @@ def _is_selected(one: Object, query: dict[str, str]) -> bool:
     labels = one["metadata"].get("labels") or {}
     wanted = [pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair]
     fields = [pair.split("=") for pair in query.get("fieldSelector", "").split(",") if pair]
-    assert all(name == "metadata.name" for name, _ in fields)
     return all(labels.get(name) == value for name, value in wanted) and all(
-        one["metadata"]["name"] == value for _, value in fields
+        _field(one, name) == value for name, value in fields
     )
+
+
+def _field(one: Object, path: str) -> Any:
+    assert path in _FIELDS
+    for name in path.split("."):
+        one = one.get(name, {})
+    return one
 
 
 class _Handler(BaseHTTPRequestHandler):

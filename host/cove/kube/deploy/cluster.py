@@ -35,6 +35,7 @@ class Kind(NamedTuple):
 KINDS = {
     "ConfigMap": Kind("v1", "configmaps"),
     "Deployment": Kind("apps/v1", "deployments"),
+    "Event": Kind("v1", "events"),
     "Ingress": Kind("networking.k8s.io/v1", "ingresses"),
     "Job": Kind("batch/v1", "jobs"),
     "Namespace": Kind("v1", "namespaces"),

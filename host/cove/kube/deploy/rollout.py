@@ -178,8 +178,22 @@ class Rollout:
 
     def _late(self, waiting: Sequence[tuple[str, str]]) -> CoveError:
         names = ", ".join(f"{kind} {name}" for kind, name in waiting)
-        found = [trouble for _, name in waiting for trouble in self._those_of(name)]
+        found = [trouble for kind, name in waiting for trouble in self._those_of(name) or self._warned(kind, name)]
         return self._error(f"{names} does not run within the time", found)
+
+    def _warned(self, kind: str, name: str) -> list[Trouble]:
+        """The cluster's last warning of a Job, whose status does not say that no pods are taken."""
+        if kind != "Job":
+            return []
+        query = {"fieldSelector": f"involvedObject.kind=Job,involvedObject.name={name},type=Warning"}
+        try:
+            found = self._cluster.ask("get", self._cluster.path("Event"), query).get("items") or ()
+        except Refused:
+            return []  # not everybody may see them
+        last = max(found, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""), default=None)
+        if last is None:
+            return []
+        return [Trouble(f"Job {name}", last.get("reason") or "", last.get("message") or "", False)]
 
     def _error(self, told: str, troubles: Sequence[Trouble]) -> CoveError:
         lines = [told, *map(str, troubles)]
