@@ -566,6 +566,12 @@ def test_a_namespace_that_was_there_stays(place: Place) -> None:
     assert place.model.has("Namespace", "there")
 
 
+def test_a_namespace_that_was_made_by_a_deploy_that_was_interrupted_goes_too(place: Place) -> None:
+    place.model.create({"kind": "Namespace", "metadata": {"name": "new", "labels": manifests.labels("shop")}})
+    place.deploy(namespace="new")
+    assert Entry("Namespace", "new") in place.down("new", volumes=True)[0]
+
+
 def test_who_may_not_see_namespaces_can_use_the_one_that_was_given(place: Place) -> None:
     place.model.forbidden = {"namespaces"}
     assert place.deploy()
