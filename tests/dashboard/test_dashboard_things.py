@@ -37,7 +37,23 @@ def test_an_image_is_named_saved_and_removed(machine: Machine, visit: Visit, nam
         page.get_by_role("link", name="Save").click()
     with tarfile.open(download.value.path()) as archive:
         assert "manifest.json" in archive.getnames()
-    assert machine.docker("image", "rm", f"{name}:good").returncode == 0
+    page.get_by_role("button", name=f"Take off the name {name}:good").click()
+    expect(page.get_by_role("button", name=f"Take off the name {name}:good")).to_have_count(0)
+    assert f"{name}:good" not in json.loads(machine.docker("image", "inspect", "busybox").stdout)[0]["RepoTags"]
+
+
+def test_the_last_name_goes_with_the_image_alone(machine: Machine, visit: Visit, running: str, name: str) -> None:
+    image = machine.docker("commit", running, name).stdout.strip().removeprefix("sha256:")
+    machine.docker("tag", name, f"{name}:other")
+    page = visit(f"images/{image[:12]}")
+    button = page.get_by_role("button", name=f"Take off the name {name}:other")
+    expect(button).to_be_visible()
+    # It becomes the last one while the page is seldom told.
+    page.route("**/images/json*", lambda route: route.abort())
+    machine.docker("image", "rm", f"{name}:latest")
+    button.click()
+    expect(page.get_by_role("alert").filter(has_text="its last name")).to_be_visible()
+    assert machine.docker("image", "rm", f"{name}:other").returncode == 0
 
 
 def test_layers_are_told_with_their_sizes(machine: Machine, visit: Visit, running: str, name: str) -> None:

@@ -174,6 +174,15 @@ def test_read_only_is_read_only(container: Any, docker_client: Any) -> None:
     volume.remove()
 
 
+def test_a_read_only_volume_below_the_target_is_named(container: Any, docker_client: Any) -> None:
+    volume = docker_client.volumes.create()
+    one = container(start=False, volumes={volume.name: {"bind": "/ro", "mode": "ro"}})
+    with pytest.raises(docker.errors.APIError, match="cannot unpack 'ro/x': Read-only file system"):
+        one.put_archive("/", archive_of((member("ro/x"), b"")))
+    one.remove(force=True)
+    volume.remove()
+
+
 def test_a_big_file_streams_and_the_engine_does_not_grow(container: Any, engine: Any) -> None:
     one = container("dd if=/dev/zero of=/big bs=1M count=48 2>/dev/null; echo up; sleep 600")
     up(one)

@@ -42,6 +42,10 @@ class Wine:
         made = ["x86_64-w64-mingw32-gcc", "-shared", "-O1", "-o", folder / "bcryptprimitives.dll", source]
         subprocess.run(made, timeout=BOUND_S, check=True)
 
+    def have_windows(self) -> None:
+        """For programs that have some, on no screen."""
+        self.run("reg", "add", r"HKCU\Software\Wine\Drivers", "/v", "Graphics", "/d", "null", "/f")
+
     @property
     def home(self) -> Path:
         return self.prefix / "drive_c/users" / getpass.getuser()

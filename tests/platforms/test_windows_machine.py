@@ -245,3 +245,13 @@ def test_an_update_stops_the_machine_in_order_first(client: Client, installers: 
     client.wine.wait()
     assert (client.machine / "console.log").read_text().count("reboot: Power down") == before + 1
     assert client.status()["state"] == "stopped"
+
+
+def test_the_end_of_the_session_stops_the_machine_in_order_first(client: Client) -> None:
+    client.wine.have_windows()
+    start(client)
+    before = (client.machine / "console.log").read_text().count("reboot: Power down")
+    client.wine.call("wineboot", "--end-session")
+    client.wine.wait()
+    assert (client.machine / "console.log").read_text().count("reboot: Power down") == before + 1
+    assert client.status()["state"] == "stopped"

@@ -20,7 +20,13 @@ assert cove.__file__ is not None
 HOST = Path(cove.__file__).parent
 LINUX_ALONE = {"share/watching/inotify.py"}
 POSIX_ALONE = LINUX_ALONE | {"share/ninep/posix.py"}
-WINDOWS_ALONE = {"local/pipes.py", "share/watching/notifications.py", "share/ninep/nt.py", "share/ninep/windows.py"}
+WINDOWS_ALONE = {
+    "agent/endsession.py",
+    "local/pipes.py",
+    "share/watching/notifications.py",
+    "share/ninep/nt.py",
+    "share/ninep/windows.py",
+}
 NOT_THERE = {
     "darwin": {"modules": [], "not": LINUX_ALONE | WINDOWS_ALONE},
     "win32": {
@@ -97,7 +103,8 @@ def imported(module, globals=None, locals=None, fromlist=(), level=0):
 if name == "win32":
     for number, one in enumerate(("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP", "CREATE_BREAKAWAY_FROM_JOB")):
         setattr(subprocess, one, 1 << number)
-    ctypes.WinDLL = Anything
+    ctypes.WinDLL = lambda name, **options: Anything(name)
+    ctypes.WINFUNCTYPE = ctypes.CFUNCTYPE
 builtins.__import__ = imported
 failed = 0
 pretend()

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 
-from coved.errors import InvalidParameter
+from coved.errors import EngineError, InvalidParameter
 from coved.images.extract import Extractor, split
 from coved.images.tar import DIRECTORY, BadArchive, Entry, TarReader
 from coved.runtime.ids import Ids
@@ -15,7 +15,8 @@ from coved.runtime.paths import open_in_root
 from coved.store.trees import remove_entry
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""The disk's fault, and not the archive's."""
 
 
 class Unpacker(Extractor):
@@ -37,7 +38,7 @@ class Unpacker(Extractor):
         self._ids = ids
 
     def extract(self, archive: TarReader) -> None:
-        """Raises BadArchive, InvalidParameter, OSError (a full disk, a read-only file system)."""
+        """Raises BadArchive, InvalidParameter, EngineError (a read-only file system), OSError (a full disk)."""
         self._base = open_in_root(self._root, self._target or "/", _OPEN_DIRECTORY)
         try:
             super().extract(archive)
@@ -70,8 +71,10 @@ class Unpacker(Extractor):
                 self._finish_never(parts)
                 self._make(entry, parent, name, archive)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in _BROKEN:
                 raise
+            if error.errno == errno.EROFS:  # a read-only volume below the target
+                raise EngineError(f"cannot unpack {entry.name!r}: {error.strerror}") from error
             raise BadArchive(f"cannot unpack {entry.name!r}: {error.strerror}") from error
         except (OverflowError, ValueError) as error:  # a number that no system call takes
             raise BadArchive(f"cannot unpack {entry.name!r}: {error}") from error

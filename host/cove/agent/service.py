@@ -17,11 +17,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cove.agent import logs, threads, unattended
+from cove.agent import logs, shutdown, threads, unattended
 from cove.agent.client import HOLD, SETTINGS, SUSPEND, SUSPEND_ANYWAY, WATCH
 from cove.agent.clock import ClockJumps
 from cove.agent.idle import Idle, Wish
-from cove.agent.shutdown import Shutdown
 from cove.agent.supervisor import Listeners
 from cove.agent.vm import Vm, one_of
 from cove.errors import AgentError, CoveError, MachineInUse, TransportError
@@ -106,7 +105,7 @@ class Service:
         self._serving: set[asyncio.Task[Any]] = set()
         self._told = asyncio.Event()
         self._clock = ClockJumps(self._clock_jumped)
-        self._shutdown = Shutdown(self.end)
+        self._shutdown = shutdown.of_this_computer(self.end)
         self._unasked_stop: asyncio.Task[None] | None = None
 
     async def run(self, listening: Callable[[], None], *, again: bool = False) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cove.drivers.base import SharedFolder
-from cove.errors import SettingsError
 from cove.machine.settings import Settings
 from cove.share import choice, folders
 from cove.share.folders import Folder
@@ -17,13 +16,7 @@ def settle(wanted: Settings, program: Path) -> tuple[list[Folder], str, list[str
     listed, said = folders.wanted(wanted)
     if not listed:
         return [], choice.AUTO, said
-    try:
-        return listed, choice.choose(wanted.folder_driver, program), said
-    except SettingsError as error:
-        if wanted.folder_driver != "auto":
-            raise
-        # Nobody asked for a driver: a machine without folders is better than none.
-        return [], choice.AUTO, [*said, f"no folder is shared: {error.message}"]
+    return listed, choice.choose(wanted.folder_driver, program), said
 
 
 def of_hypervisor(listed: Sequence[Folder], carrier: str) -> tuple[SharedFolder, ...]:

@@ -7,7 +7,7 @@ import { containers, onEvent } from "./state/engine";
 import { away, machine, served } from "./state/machine";
 import { remember, remembered } from "./lib/remember";
 import { theme, wear } from "./theme";
-import { Button, Copy, Dot, Header, NotRunning } from "./ui/basics";
+import { Button, Check, Copy, Dot, Header, NotRunning } from "./ui/basics";
 import { Confirmation, Dialog } from "./ui/dialog";
 import { Guard } from "./ui/guard";
 import { Icon, type IconName } from "./ui/icon";
@@ -182,7 +182,7 @@ function Help({ close }: { close: () => void }) {
     <Dialog title={t("help")} close={close}>
       <div class="dialog-content">
         <dl class="keys">{keys.map(([each, text]) => <div key={text}><dt>{each.map((key) => <kbd key={key}>{key}</kbd>)}</dt><dd>{text}</dd></div>)}</dl>
-        <label class="check"><input type="checkbox" checked={letters.value} onChange={(event) => { letters.value = event.currentTarget.checked; remember("letters", letters.value ? "yes" : "no"); }} />{t("help.letters")}</label>
+        <Check label={t("help.letters")} checked={letters.value} onChange={(on) => { letters.value = on; remember("letters", on ? "yes" : "no"); }} />
       </div>
     </Dialog>
   );

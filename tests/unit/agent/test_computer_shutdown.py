@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cove.agent.shutdown import AT_ONCE, Shutdown
+from cove.agent.logind import AT_ONCE, Shutdown
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
 from jeepney import DBusAddress, HeaderFields, MessageType, message_bus, new_error, new_method_return, new_signal

@@ -125,14 +125,11 @@ def test_qemu_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert choice.unusable("9p", tmp_path / "nowhere")
 
 
-def test_where_nothing_carries_folders_a_machine_starts_without_them(
+def test_a_machine_starts_with_what_its_setting_names_or_not_at_all(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "unusable", lambda name, program: f"no {name} here")
-    listed, _, said = starting.settle(Settings(), Path("/q"))
-    assert (listed, said) == (
-        [],
-        ["no folder is shared: folder_driver: auto does not work here: no agent here"],
-    )
-    with pytest.raises(SettingsError, match="no agent here"):
-        starting.settle(Settings(folder_driver="agent"), Path("/q"))
+    monkeypatch.setattr(devices, "has", lambda program, device: False)
+    listed, carrier, said = starting.settle(Settings(), Path("/q"))
+    assert ([one.path for one in listed], carrier, said) == ([home], "agent", [])
+    with pytest.raises(SettingsError, match="folder_driver: 9p does not work here"):
+        starting.settle(Settings(folder_driver="9p"), Path("/q"))

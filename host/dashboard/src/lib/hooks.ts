@@ -1,4 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
+import { remember, remembered, type Choice } from "./remember";
 
 /** Runs something for as long as the component is there and these values are the same; the signal ends it. */
 export function useWhile(run: (signal: AbortSignal) => Promise<void> | void, values: readonly unknown[]): void {
@@ -9,6 +10,16 @@ export function useWhile(run: (signal: AbortSignal) => Promise<void> | void, val
     });
     return () => controller.abort();
   }, values);
+}
+
+/** A yes or no that is as it was chosen last. */
+export function useRemembered(choice: Choice): [boolean, (on: boolean) => void] {
+  const [on, set] = useState(remembered(choice) === "yes");
+  const choose = (chosen: boolean) => {
+    set(chosen);
+    remember(choice, chosen ? "yes" : "no");
+  };
+  return [on, choose];
 }
 
 /** A time that goes on every half minute, for what is told as "3 minutes ago". */

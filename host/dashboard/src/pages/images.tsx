@@ -7,7 +7,7 @@ import { parseReference } from "../lib/words";
 import { go, path } from "../router";
 import { containers, images } from "../state/engine";
 import { want } from "../state/resource";
-import { Button, Copy, Crumbs, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
+import { Button, Copy, Crumbs, Doing, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
 import { Field, FormDialog } from "../ui/dialog";
 import { Icon } from "../ui/icon";
 import { RemoveButton, Things } from "../ui/things";
@@ -216,7 +216,7 @@ export function ImagePage({ id }: { id: string }) {
       <Facts
         facts={[
           [t("id"), <><span class="mono">{short(image.Id)}</span> <Copy text={image.Id} /></>],
-          [t("images.tags"), tags.join(", ")],
+          [t("images.tags"), <Names image={image} />],
           [t("created"), moment(image.Created * 1000)],
           [t("images.platform"), `${String(detail.Os ?? "")}/${String(detail.Architecture ?? "")}`],
           [t("command"), <code>{[...(config.Entrypoint ?? []), ...(config.Cmd ?? [])].join(" ")}</code>],
@@ -246,6 +246,31 @@ export function ImagePage({ id }: { id: string }) {
 /** The line of a Dockerfile, without what the builder put around it. */
 export function instruction(text: string): string {
   return text.replace(/^\/bin\/sh -c #\(nop\)\s*/, "").replace(/^\/bin\/sh -c /, "RUN ").replace(/\s*# buildkit$/, "").replace(/^RUN \/bin\/sh -c /, "RUN ");
+}
+
+/** Each can be taken off but the last, which goes with the image. */
+function Names({ image }: { image: Image }) {
+  const tags = tagsOf(image);
+  if (tags.length < 2) return <>{tags[0] ?? "–"}</>;
+  return (
+    <ul class="names">
+      {tags.map((tag) => (
+        <li key={tag}>
+          <span>{tag}</span>
+          <Doing bare kind="quiet" icon="remove" label={t("images.untag", { name: tag })} run={() => takeOff(image, tag)} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** The engine removes an image with its last name, which this may have become since the page was drawn. */
+async function takeOff(image: Image, tag: string): Promise<void> {
+  const { RepoTags: names } = (await docker.image(image.Id)) as { RepoTags: string[] | null };
+  if ((names ?? []).filter((name) => name !== tag).length === 0) throw new Mistake(t("images.untag.last", { name: tag }));
+  await docker.removeImage(tag, false);
+  told(t("images.nameGone", { name: tag }));
+  await images.refresh();
 }
 
 function TagDialog({ id, close }: { id: string; close: () => void }) {

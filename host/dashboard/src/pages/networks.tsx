@@ -5,7 +5,7 @@ import { count, moment, short } from "../lib/format";
 import { go, path } from "../router";
 import { containers, networks } from "../state/engine";
 import { want } from "../state/resource";
-import { Button, Copy, Crumbs, Doing, Dot, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
+import { Button, Check, Copy, Crumbs, Doing, Dot, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
 import { Field, FormDialog } from "../ui/dialog";
 import { RemoveButton, Things } from "../ui/things";
 import { PruneButton } from "./prune";
@@ -136,7 +136,7 @@ function CreateButton() {
         >
           <Field label={t("name")}><input required autofocus value={form.name} onInput={(event) => fill({ ...form, name: event.currentTarget.value })} /></Field>
           <Field label={t("networks.subnet")} hint={t("networks.subnet.hint")}><input class="mono" placeholder="10.20.0.0/24" value={form.subnet} onInput={(event) => fill({ ...form, subnet: event.currentTarget.value })} /></Field>
-          <label class="check"><input type="checkbox" checked={form.internal} onChange={(event) => fill({ ...form, internal: event.currentTarget.checked })} />{t("networks.internal.check")}</label>
+          <Check label={t("networks.internal.check")} checked={form.internal} onChange={(internal) => fill({ ...form, internal })} />
         </FormDialog>
       )}
     </>

@@ -8,7 +8,7 @@ import { t } from "../i18n";
 import { parseLines, parsePorts, parseWords } from "../lib/words";
 import { go } from "../router";
 import { images } from "../state/engine";
-import { Button } from "../ui/basics";
+import { Button, Check } from "../ui/basics";
 import { Field, FormDialog } from "../ui/dialog";
 
 /** The image that it was asked for; null: nobody asks. */
@@ -87,10 +87,7 @@ function RunDialog({ image, close }: { image: string; close: () => void }) {
           <textarea class="mono" rows={3} value={form.binds} onInput={(event) => change({ binds: event.currentTarget.value })} />
         </Field>
       </div>
-      <label class="check">
-        <input type="checkbox" checked={form.remove} onChange={(event) => change({ remove: event.currentTarget.checked })} />
-        {t("run.remove")}
-      </label>
+      <Check label={t("run.remove")} checked={form.remove} onChange={(remove) => change({ remove })} />
     </FormDialog>
   );
 }

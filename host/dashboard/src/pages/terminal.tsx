@@ -7,10 +7,10 @@ import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { docker } from "../api/docker";
 import { MOST_WAITING, socketUrl } from "../api/http";
 import { t } from "../i18n";
-import { remember, remembered } from "../lib/remember";
+import { useRemembered } from "../lib/hooks";
 import { withSheets } from "../lib/styles";
 import { shade } from "../theme";
-import { Button, Empty } from "../ui/basics";
+import { Button, Check, Empty } from "../ui/basics";
 import { words, type Words } from "../ui/toasts";
 
 /** The best shell that there is. */
@@ -23,7 +23,7 @@ const MOST_UNDRAWN = 32 << 20;
 export default function Terminal({ id, running }: { id: string; running: boolean }) {
   const [round, again] = useState(0);
   const [ended, end] = useState<Words | null>(null);
-  const [reader, setReader] = useState(remembered("reader") === "yes");
+  const [reader, setReader] = useRemembered("reader");
   const box = useRef<HTMLDivElement>(null);
   const drawn = useRef<Xterm | null>(null);
   const note = useId();
@@ -142,17 +142,7 @@ export default function Terminal({ id, running }: { id: string; running: boolean
       )}
       <div class="toolbar">
         <span class="muted" id={note}>{t("terminal.leave")} <kbd>Shift</kbd> <kbd>F6</kbd></span>
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={reader}
-            onChange={(event) => {
-              setReader(event.currentTarget.checked);
-              remember("reader", event.currentTarget.checked ? "yes" : "no");
-            }}
-          />
-          {t("terminal.reader")}
-        </label>
+        <Check label={t("terminal.reader")} checked={reader} onChange={setReader} />
       </div>
     </section>
   );

@@ -8,7 +8,7 @@ import { save } from "../lib/save";
 import { go, path } from "../router";
 import { containers, usage, volumes } from "../state/engine";
 import { want } from "../state/resource";
-import { Button, Crumbs, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
+import { Button, Check, Crumbs, Empty, Facts, Header, Loading, Problem } from "../ui/basics";
 import { Field, FormDialog } from "../ui/dialog";
 import { Icon } from "../ui/icon";
 import { RemoveButton, Things } from "../ui/things";
@@ -131,7 +131,7 @@ function ImportButton({ into = "", done }: { into?: string; done?: () => void })
           }}
         >
           <Field label={t("volumes.import.into")}><input required class="mono" value={name} readOnly={into !== ""} onInput={(event) => call(event.currentTarget.value)} /></Field>
-          <label class="check"><input type="checkbox" checked={replace} onChange={(event) => set(event.currentTarget.checked)} />{t("volumes.import.replace")}</label>
+          <Check label={t("volumes.import.replace")} checked={replace} onChange={set} />
         </FormDialog>
       )}
     </>

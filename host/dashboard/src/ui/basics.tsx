@@ -48,6 +48,15 @@ export function Button(props: ButtonProps) {
   );
 }
 
+export function Check({ label, checked, onChange }: { label: string; checked: boolean; onChange: (checked: boolean) => void }) {
+  return (
+    <label class="check">
+      <input type="checkbox" checked={checked} onChange={(event) => onChange(event.currentTarget.checked)} />
+      {label}
+    </label>
+  );
+}
+
 /** A button for something that takes its time: busy until it is done, and its failure is told. */
 export function Doing({ run, ...props }: Omit<ButtonProps, "busy" | "onClick"> & { run: () => Promise<unknown> }) {
   const [busy, set] = useState(false);

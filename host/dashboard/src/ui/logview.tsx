@@ -7,8 +7,8 @@ import { pieces, plain } from "../lib/ansi";
 import { count } from "../lib/format";
 import type { Line, Lines } from "../lib/lines";
 import { save } from "../lib/save";
-import { remember, remembered } from "../lib/remember";
-import { Button, Search } from "./basics";
+import { useRemembered } from "../lib/hooks";
+import { Button, Check, Search } from "./basics";
 
 const HEIGHT = 20;
 const MORE = 20;
@@ -28,7 +28,7 @@ export function LogView({ lines, version, name, ended, children }: {
   const [follow, setFollow] = useState(true);
   const [words, setWords] = useState("");
   const [only, setOnly] = useState(false);
-  const [times, setTimes] = useState(remembered("times") === "yes");
+  const [times, setTimes] = useRemembered("times");
   const [current, setCurrent] = useState(-1);
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 600 });
@@ -111,22 +111,12 @@ export function LogView({ lines, version, name, ended, children }: {
               </span>
               <Button bare kind="quiet" icon="up" label={t("logs.before")} onClick={() => step(-1)} />
               <Button bare kind="quiet" icon="down" label={t("logs.next")} onClick={() => step(1)} />
-              <label class="check"><input type="checkbox" checked={only} onChange={(event) => setOnly(event.currentTarget.checked)} />{t("logs.only")}</label>
+              <Check label={t("logs.only")} checked={only} onChange={setOnly} />
             </>
           )}
         </div>
         <span class="muted nowrap wide-inline">{t("logs.lines", { all: count(lines.length) })}</span>
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={times}
-            onChange={(event) => {
-              setTimes(event.currentTarget.checked);
-              remember("times", event.currentTarget.checked ? "yes" : "no");
-            }}
-          />
-          {t("logs.times")}
-        </label>
+        <Check label={t("logs.times")} checked={times} onChange={setTimes} />
         <Button icon="down" kind={follow ? "plain" : "primary"} pressed={follow} label={t("logs.follow")} onClick={() => setFollow(!follow)} />
         <Button bare kind="quiet" icon="download" label={t("logs.download")} onClick={() => download(name, lines)} />
       </div>
