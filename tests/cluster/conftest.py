@@ -72,6 +72,13 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def controllers() -> None:
+    """For what an API server alone does not do: pods, the ends of jobs, and the removal of what is owned."""
+    if not control_plane.has(PROGRAMS, control_plane.MANAGER):
+        pytest.skip(f"{PROGRAMS} has no {control_plane.MANAGER}")
+
+
+@pytest.fixture(scope="session")
 def node(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[nodes.Node]:
     with nodes.running(kubeconfig, tmp_path_factory.mktemp("node")) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Kubernetes' own control plane on this computer: etcd, kube-apiserver and kube-controller-manager, each a process."""
+"""Kubernetes' own control plane on this computer: etcd, kube-apiserver, and kube-controller-manager where there is one, each a process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
+PROGRAMS = ("etcd", "kube-apiserver")
+MANAGER = "kube-controller-manager"
 START_S = 240.0
 """Within which each of them is ready, on a computer that has other things to do."""
 AGAIN_S = 0.2
@@ -29,7 +30,11 @@ CONTROLLERS = (
 
 
 def missing(folder: Path) -> list[str]:
-    return [name for name in PROGRAMS if not os.access(folder / name, os.X_OK)]
+    return [name for name in PROGRAMS if not has(folder, name)]
+
+
+def has(folder: Path, name: str) -> bool:
+    return os.access(folder / name, os.X_OK)
 
 
 @contextlib.contextmanager
@@ -77,23 +82,24 @@ def running(programs: Path, folder: Path) -> Iterator[Path]:
         url = f"https://127.0.0.1:{secure}"
         _wait(server, folder / "kube-apiserver.log", lambda: _answers(f"{url}/readyz", authority))
         kubeconfig.write_text(json.dumps(_kubeconfig(url, authority)))
-        manager = start(
-            "kube-controller-manager",
-            f"--kubeconfig={kubeconfig}",
-            "--bind-address=127.0.0.1",
-            f"--secure-port={inner}",
-            f"--cert-dir={folder / 'manager'}",
-            "--leader-elect=false",
-            f"--controllers={','.join(CONTROLLERS)}",
-            f"--service-account-private-key-file={key}",
-            f"--root-ca-file={authority}",
-        )
-        of_manager = folder / "manager" / "kube-controller-manager.crt"
-        _wait(
-            manager,
-            folder / "kube-controller-manager.log",
-            lambda: _answers(f"https://127.0.0.1:{inner}/healthz", of_manager),
-        )
+        if has(programs, MANAGER):
+            manager = start(
+                MANAGER,
+                f"--kubeconfig={kubeconfig}",
+                "--bind-address=127.0.0.1",
+                f"--secure-port={inner}",
+                f"--cert-dir={folder / 'manager'}",
+                "--leader-elect=false",
+                f"--controllers={','.join(CONTROLLERS)}",
+                f"--service-account-private-key-file={key}",
+                f"--root-ca-file={authority}",
+            )
+            of_manager = folder / "manager" / "kube-controller-manager.crt"
+            _wait(
+                manager,
+                folder / "kube-controller-manager.log",
+                lambda: _answers(f"https://127.0.0.1:{inner}/healthz", of_manager),
+            )
         yield kubeconfig
 
 

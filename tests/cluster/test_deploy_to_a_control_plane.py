@@ -96,6 +96,7 @@ def versions(place: Any, applied: list[Object]) -> dict[str, str]:
     }
 
 
+@pytest.mark.usefixtures("controllers")
 def test_an_application_comes_to_run_and_is_removed_but_for_its_volumes(place: Any) -> None:
     core = client.CoreV1Api(place.api)
     core.create_namespaced_config_map(place.namespace, {"metadata": {"name": "others"}})
@@ -116,6 +117,7 @@ def test_an_application_comes_to_run_and_is_removed_but_for_its_volumes(place: A
         place.down()
 
 
+@pytest.mark.usefixtures("controllers")
 def test_the_same_application_again_changes_nothing(place: Any) -> None:
     applied = place.deploy(SHOP)
     place.roll_out(applied)
@@ -126,6 +128,7 @@ def test_the_same_application_again_changes_nothing(place: Any) -> None:
     assert place.roll_out(again) == []
 
 
+@pytest.mark.usefixtures("controllers")
 def test_another_version_takes_the_place_of_the_first(place: Any) -> None:
     place.roll_out(place.deploy(only(deploy={"replicas": 3})))
     applied = place.deploy(only(image="nginx:2", deploy={"replicas": 3}))
@@ -210,6 +213,7 @@ def test_what_is_not_of_the_application_any_more_goes_but_for_volumes(place: Any
     assert place.has("PersistentVolumeClaim", "data")
 
 
+@pytest.mark.usefixtures("controllers")
 def test_jobs_that_are_others_or_have_failed_are_made_anew(place: Any) -> None:
     place.roll_out(place.deploy(SHOP))
     uids = [place.get("Job", "migrate")["metadata"]["uid"]]
@@ -226,6 +230,7 @@ def test_jobs_that_are_others_or_have_failed_are_made_anew(place: Any) -> None:
     assert len(set(uids)) == 3
 
 
+@pytest.mark.usefixtures("controllers")
 def test_services_get_their_first_port_and_lose_their_last(place: Any) -> None:
     for more, headless in (({}, True), ({"expose": ["80"]}, False), ({"expose": ["80", "81"]}, False), ({}, True)):
         place.deploy(only(**more))
@@ -266,12 +271,14 @@ def test_fields_that_are_left_out_go(place: Any) -> None:
     assert not {"volumes", "hostAliases", "dnsConfig", "hostname", "nodeSelector"} & pod.keys()
 
 
+@pytest.mark.usefixtures("controllers")
 def test_an_image_that_cannot_be_had_is_told_at_once(place: Any) -> None:
     place.node.behaviour["web"] = nodes.waits("ImagePullBackOff", "Back-off pulling image")
     with pytest.raises(CoveError, match="ImagePullBackOff: Back-off pulling image"):
         place.roll_out(place.deploy(only()))
 
 
+@pytest.mark.usefixtures("controllers")
 def test_pods_that_a_cluster_does_not_take_are_told(place: Any) -> None:
     core = client.CoreV1Api(place.api)
     core.create_namespaced_resource_quota(
@@ -287,6 +294,7 @@ def test_pods_that_a_cluster_does_not_take_are_told(place: Any) -> None:
         place.roll_out(place.deploy(only(restart="no")), limit_s=20)
 
 
+@pytest.mark.usefixtures("controllers")
 def test_a_namespace_that_was_made_goes_with_the_application(new: Any) -> None:
     new.roll_out(new.deploy(SHOP))
     assert f"Namespace {new.namespace} created" in new.said
@@ -295,6 +303,7 @@ def test_a_namespace_that_was_made_goes_with_the_application(new: Any) -> None:
     assert new.cluster().get("Namespace", new.namespace) is None
 
 
+@pytest.mark.usefixtures("controllers")
 def test_a_namespace_that_was_made_stays_for_what_others_have_there(new: Any) -> None:
     new.deploy(only())
     client.CoreV1Api(new.api).create_namespaced_config_map(new.namespace, {"metadata": {"name": "others"}})
@@ -303,6 +312,7 @@ def test_a_namespace_that_was_made_stays_for_what_others_have_there(new: Any) ->
     assert new.has("ConfigMap", "others")
 
 
+@pytest.mark.usefixtures("controllers")
 def test_connections_to_localhost_come_to_the_pod_through_the_api_server(place: Any) -> None:
     place.roll_out(place.deploy(only(ports=[{"target": 80, "published": "0"}])))
     with echoing() as port:
