@@ -87,12 +87,11 @@ def only(**web: Any) -> Object:
     return {"name": "shop", "services": {"web": {"image": "nginx", **web}}}
 
 
-def versions(place: Any, applied: list[Object]) -> dict[str, str]:
+def versions(place: Any, applied: list[Object]) -> dict[str, Object]:
+    """What was applied as it is now, but for what controllers say of it."""
     found = [place.get(one["kind"], one["metadata"]["name"]) for one in applied]
-    # A status changes by itself.
     return {
-        str(record.entry(one)): str(one["metadata"].get("generation") or one["metadata"]["resourceVersion"])
-        for one in found
+        str(record.entry(one)): {**one, "metadata": one["metadata"].get("generation"), "status": None} for one in found
     }
 
 
@@ -167,7 +166,7 @@ def _contains(found: Any, wanted: Any, where: str) -> None:
     if isinstance(wanted, dict):
         assert isinstance(found, dict), where
         for key, value in wanted.items():
-            if value not in ({}, []):  # empty ones are left out
+            if value not in ({}, [], "", False):  # empty ones are left out
                 assert key in found, f"{where}.{key}"
                 _contains(found[key], value, f"{where}.{key}")
     elif isinstance(wanted, list):
