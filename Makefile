@@ -108,6 +108,7 @@ bench: build/test-packages .venv/stamp
 	@$(BIN)/python tests/bench/bench_idle.py
 	@$(BIN)/python tests/bench/profile_start.py
 	@$(BIN)/python tests/bench/bench_machine.py
+	@$(BIN)/python tests/bench/bench_holds.py
 	@$(BIN)/python tests/bench/bench_ports.py
 	@$(BIN)/python tests/bench/bench_folders.py
 	@$(BIN)/cove machine start
