@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
 # Without it each of the thousands of processes that tests start compiles Cove anew, which takes as long as what it does then.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run stop test test-vm test-host test-beside test-smoke test-types test-platforms test-dashboard test-dashboard-short check-page dashboard-assets screenshots installers installers-lock check style types unit bench clean
+.PHONY: run stop test test-vm test-host test-beside test-smoke test-types test-platforms test-dashboard test-dashboard-short test-cluster check-page dashboard-assets screenshots installers installers-lock check style types unit bench clean
 
 run: build/run-packages .venv/run-stamp
 	@$(BIN)/cove hello
@@ -52,6 +52,11 @@ test-platforms: build/platforms-packages .venv/stamp installers
 # tray's icon on a screen.
 test-dashboard: build/test-packages build/dashboard-packages .venv/dashboard-stamp check-page
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --part=dashboard
+
+# `cove kube deploy` before Kubernetes' own control plane: etcd, kube-apiserver and kube-controller-manager, which are to be in the folder
+# that CONTROL_PLANE names (tests/README.md).
+test-cluster: .venv/stamp
+	@COVE_TEST_CONTROL_PLANE="$(CONTROL_PLANE)" $(BIN)/pytest --part=cluster tests/cluster
 
 # The page's types, and its parts.
 check-page: .venv/page-stamp
