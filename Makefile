@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
 # Without it each of the thousands of processes that tests start compiles Cove anew, which takes as long as what it does then.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run stop test test-vm test-host test-beside test-smoke test-types test-platforms test-dashboard test-dashboard-short test-clients test-clients-short check-page dashboard-assets screenshots installers installers-lock check style types unit bench clean
+.PHONY: run stop test test-vm test-host test-beside test-smoke test-types test-platforms test-dashboard test-dashboard-short test-clients test-clients-short test-cluster check-page dashboard-assets screenshots installers installers-lock check style types unit bench clean
 
 run: build/run-packages .venv/run-stamp
 	@$(BIN)/cove hello
@@ -65,6 +65,11 @@ test-clients: build/test-packages .venv/clients-stamp
 
 test-clients-short: .venv/stamp
 	@$(BIN)/python tests/run_part.py clients >build/test-clients.log 2>&1; status=$$?; cat build/test-clients.log; exit $$status
+
+# `cove kube deploy` before Kubernetes' own control plane: etcd, kube-apiserver and kube-controller-manager, which are to be in the folder
+# that CONTROL_PLANE names (tests/README.md).
+test-cluster: .venv/stamp
+	@COVE_TEST_CONTROL_PLANE="$(CONTROL_PLANE)" $(BIN)/pytest --part=cluster tests/cluster
 
 # The page's types, and its parts.
 check-page: .venv/page-stamp

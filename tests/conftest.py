@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from machine_support import Machine, running_machine
 
-ASKED_FOR = ("platforms", "dashboard", "clients")
+ASKED_FOR = ("platforms", "dashboard", "clients", "cluster")
 NOTHING_FOR = {"vm": ("unit", *ASKED_FOR), "host": ("e2e", "machine", *ASKED_FOR)}
 """Folders without a test of the part."""
 
@@ -19,8 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--native", action="store_true", help="run the engine's tests on an engine on this computer, not on the VM's"
     )
     parts = (
-        "only the tests that need the VM, only the others, or what runs when asked for: other platforms' (all or some), the"
-        " dashboard's, other people's programs"
+        "only the tests that need the VM, only the others, or what runs when asked for: other platforms' (all or some), the dashboard's,"
+        " other people's programs, Kubernetes'"
     )
     parser.addoption("--part", choices=("vm", "host", "smoke", *ASKED_FOR), help=parts)
 

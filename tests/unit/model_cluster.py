@@ -7,13 +7,10 @@ held against the official schemas. In place of controllers and kubelets there is
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import copy
-import hashlib
 import itertools
 import json
-import socket
 import sys
 import threading
 import time
@@ -25,9 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import kubernetes_validate
-from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping
-from wsproto.utilities import LocalProtocolError
+import port_forwarding
 
 Object = dict[str, Any]
 
@@ -48,6 +43,8 @@ KINDS = {
 }  # fmt: skip
 API_OF = {KINDS[plural]: group for group, plurals in GROUPS.items() for plural in plurals} | {"Namespace": "v1"}
 SCHEMA = "1.33"
+_FIELDS = ("metadata.name", "involvedObject.kind", "involvedObject.name", "type")
+"""Of field selectors."""
 Key = tuple[str, str, str]
 """(plural, namespace, name)"""
 
@@ -369,10 +366,16 @@ def _is_selected(one: Object, query: dict[str, str]) -> bool:
     labels = one["metadata"].get("labels") or {}
     wanted = [pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair]
     fields = [pair.split("=") for pair in query.get("fieldSelector", "").split(",") if pair]
-    assert all(name == "metadata.name" for name, _ in fields)
     return all(labels.get(name) == value for name, value in wanted) and all(
-        one["metadata"]["name"] == value for _, value in fields
+        _field(one, name) == value for name, value in fields
     )
+
+
+def _field(one: Object, path: str) -> Any:
+    assert path in _FIELDS
+    for name in path.split("."):
+        one = one.get(name, {})
+    return one
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -446,7 +449,7 @@ class _Handler(BaseHTTPRequestHandler):
         if more[1:] == ["log"]:
             return self._send_log(more[0], query)
         if more[1:] == ["portforward"]:
-            return self._forward(query)
+            return port_forwarding.serve(self, int(query["ports"]), self.model.targets)
         return self._on(plural, namespace, more[0] if more else "", query, body)
 
     def _on(self, plural: str, namespace: str, name: str, query: dict[str, str], body: Object) -> None:
@@ -498,57 +501,6 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
                 self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
-
-    def _forward(self, query: dict[str, str]) -> None:
-        """One port, on channels 0 (data) and 1 (errors), as kubelets have it."""
-        port = int(query["ports"])
-        accept = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-        offered = [one.strip() for one in self.headers["Sec-WebSocket-Protocol"].split(",")]
-        self.send_response(101)
-        self.send_header("Upgrade", "websocket")
-        self.send_header("Connection", "Upgrade")
-        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(accept.encode()).digest()).decode())
-        self.send_header("Sec-WebSocket-Protocol", next(one for one in offered if one == "v4.channel.k8s.io"))
-        self.end_headers()
-        self.close_connection = True
-        protocol, sending = Connection(ConnectionType.SERVER), threading.Lock()
-
-        def send(event: Any) -> None:
-            with sending:
-                self.connection.sendall(protocol.send(event))
-
-        for channel in (0, 1):
-            send(BytesMessage(bytes([channel]) + port.to_bytes(2, "little")))
-        try:
-            remote = socket.create_connection(("127.0.0.1", self.model.targets[port]), timeout=30)
-        except (KeyError, OSError):
-            send(BytesMessage(b"\1connection refused"))
-            return
-        with remote:
-            threading.Thread(target=self._down, args=(remote, send), daemon=True).start()
-            whole = bytearray()
-            with contextlib.suppress(OSError):
-                while data := self.connection.recv(65536):
-                    protocol.receive_data(data)
-                    for event in protocol.events():
-                        if isinstance(event, BytesMessage):
-                            whole += event.data
-                            if event.message_finished:
-                                remote.sendall(bytes(whole[1:]))
-                                whole.clear()
-                        elif isinstance(event, Ping):
-                            send(event.response())
-                        elif isinstance(event, CloseConnection):
-                            send(event.response())
-                            break
-            with contextlib.suppress(OSError):
-                remote.shutdown(socket.SHUT_RDWR)  # what waits for its answer would keep it open
-
-    def _down(self, remote: socket.socket, send: Callable[[Any], None]) -> None:
-        with contextlib.suppress(OSError, LocalProtocolError):  # the client was faster
-            while data := remote.recv(65536):
-                send(BytesMessage(b"\0" + data))
-            send(CloseConnection(1000))
 
 
 class _Server(ThreadingHTTPServer):

@@ -100,6 +100,8 @@ def _play(
     from cove.kube.play.fields import Reading
 
     check_installed("yaml")
+    if [file, *configmap].count(STDIN) > 1:
+        raise CliError("cove: only one file can be STDIN")
     reading = Reading()
     configs = [node for each in configmap for node in _documents(each)]
     plan = objects.plan(_documents(file), configs, name, path, publish, reading)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -103,9 +104,19 @@ def application(context: Context, asked: Asked) -> Application:
     return made
 
 
+_HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
+
+
 def manifest_options(asked: Asked) -> Options:
+    """Raises `CliError` for what a cluster would refuse, by then with half of the application in it."""
+    from cove.kube import quantity
     from cove.kube.generate.manifests import Options
 
+    try:
+        if quantity.parse(asked.volume_size) < 1:
+            raise ValueError(f"{asked.volume_size!r} is nothing")
+    except ValueError as error:
+        raise CliError(f"--volume-size: {error}") from None
     return Options(
         namespace=asked.namespace,
         service_type=one_of("service-type", asked.service_type, ("ClusterIP", "NodePort", "LoadBalancer")),
@@ -130,13 +141,17 @@ def notes_json(notes: Sequence[Note]) -> list[dict[str, Any]]:
 
 
 def _route(text: str) -> Route:
+    from cove.kube.generate import terms
     from cove.kube.generate.manifests import Route
 
     host, equals, backend = text.partition("=")
     service, colon, port = backend.partition(":")
-    if not host or not service or not equals or (colon and not port.isdigit()):
+    number = terms.number(port)
+    if not host or not service or not equals or (colon and number is None):
         raise CliError(f"--ingress {text}: it is HOST=SERVICE or HOST=SERVICE:PORT")
-    return Route(host, service, int(port) if port else None)
+    if not _HOST.fullmatch(host) or len(host) > 253:
+        raise CliError(f"--ingress {text}: {host!r} is no name of a host")
+    return Route(host, service, number)
 
 
 def _inspected(context: Context, names: Sequence[str]) -> list[Any]:

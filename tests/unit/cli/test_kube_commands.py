@@ -146,6 +146,10 @@ def test_generate_of_a_container(run: Run, engine: Engine) -> None:
         (("--bind-mounts", "x"), "unknown --bind-mounts: x: it must be one of refuse, configmap, ignore"),
         (("--service-type", "x"), "unknown --service-type: x"),
         (("--ingress", "web"), "--ingress web: it is HOST=SERVICE or HOST=SERVICE:PORT"),
+        (("--ingress", "Shop.example=web"), "--ingress Shop.example=web: 'Shop.example' is no name of a host"),
+        (("--volume-size", "1GB"), "--volume-size: '1GB' is no quantity, as 500m, 128Mi or 2 are"),
+        (("--volume-size", "0"), "--volume-size: '0' is nothing"),
+        (("--ingress", "a=web:\u00b2"), "--ingress a=web:\u00b2: it is HOST=SERVICE or HOST=SERVICE:PORT"),
     ],
 )
 def test_what_is_asked_for_wrongly(run: Run, words: tuple[str, ...], told: str) -> None:

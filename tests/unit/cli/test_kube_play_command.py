@@ -64,6 +64,7 @@ def test_names_that_cannot_be(file: str, name: str) -> None:
         (["--volumes", "x.yaml"], "--volumes goes with --down"),
         (["--down", "--replace", "x.yaml"], "--down goes without --replace"),
         (["--down", "-p", "1:1", "x.yaml"], "--down goes without --publish"),
+        (["--configmap", "-", "-"], "only one file can be STDIN"),
         (["nothing.yaml"], "open nothing.yaml: no such file or directory"),
         ([], "requires 1 argument"),
         (["--start=maybe", "x.yaml"], "maybe"),

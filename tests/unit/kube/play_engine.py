@@ -63,6 +63,9 @@ class MemoryEngine:
             handler: Callable[..., Any] = getattr(self, f"_{kind}")
             return handler(method, rest, query or {}, body)
 
+    def _info(self, method: str, rest: str, query: dict[str, Any], body: Any) -> Any:
+        return {"NCPU": 2}
+
     def _images(self, method: str, rest: str, query: dict[str, Any], body: Any) -> Any:
         return self._there(self.images, rest.removesuffix("/json"))
 

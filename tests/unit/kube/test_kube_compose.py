@@ -427,6 +427,11 @@ def test_the_hosts_namespaces() -> None:
         ({"devices": [{"source": "/dev/fuse"}]}, "devices"),
         ({"network_mode": "service:db"}, "network mode service:db"),
         ({"user": "nobody"}, "user 'nobody': Kubernetes takes numbers only; the image's own user counts"),
+        ({"user": "\u00b2"}, "user '\u00b2': Kubernetes takes numbers only; the image's own user counts"),
+        (
+            {"user": "1:" + "9" * 5000},
+            f"user '1:{'9' * 5000}': Kubernetes takes numbers only; the image's own user counts",
+        ),
         ({"security_opt": ["label=type:x"]}, "security option label=type:x"),
         ({"deploy": {"mode": "global"}}, "deploy.mode global: it has 1 of it"),
         ({"deploy": {"update_config": {"parallelism": 1}}}, "deploy.update_config"),
@@ -605,3 +610,8 @@ def test_kubectl_reads_what_is_written(tmp_path: Path) -> None:
     kinds = {"ConfigMap", "Secret", "PersistentVolumeClaim", "Service", "Deployment", "Job", "Ingress"}
     assert {one["kind"] for one in made.objects} == kinds
     accepted.check_by_kubectl(made.objects, tmp_path)
+
+
+def test_a_nodes_ports_are_free_for_the_new_pod() -> None:
+    """On one node two pods cannot have them, and a new one would end again and again for ever."""
+    assert web(network_mode="host").one("Deployment", "web")["spec"]["strategy"] == {"type": "Recreate"}

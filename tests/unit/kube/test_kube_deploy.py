@@ -17,7 +17,7 @@ from cove.kube.deploy.rollout import Rollout
 from cove.kube.generate import compose, manifests
 from cove.kube.generate.binds import Binds
 from cove.kube.generate.manifests import Options
-from model_cluster import Model, pod_status, serving
+from model_cluster import TOKEN, Model, pod_status, serving
 
 Object = dict[str, Any]
 
@@ -313,6 +313,17 @@ def test_a_container_that_ends_again_and_again_is_told_with_its_last_lines(place
     assert lines[-10:] == [f"  line {number}" for number in range(10, 20)]
 
 
+def test_a_cluster_says_nothing_to_the_terminal(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("web"))
+    status = {"waiting": {"reason": "ImagePullBackOff", "message": "x\x1b]0;title\a"}}
+    place.model.pods_of(place.model.get("Deployment", "web"), pod_status(False, "Pending", state=status))
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(applied)
+    assert "web-1: ImagePullBackOff: x?]0;title?" in caught.value.message
+    assert not any("\x1b" in text for text in [caught.value.message, *place.said])
+
+
 def test_a_container_that_has_ended_and_then_runs_has_only_been_told_of(place: Place) -> None:
     """What it depends on was not there at first."""
     later = Later(place.model)
@@ -334,6 +345,64 @@ def test_what_no_node_takes_is_told_when_the_time_is_over(place: Place) -> None:
         place.roll_out(applied, limit_s=2)
     assert caught.value.message.startswith("Deployment web does not run within the time")
     assert "Unschedulable: 0/3 nodes: cpu" in caught.value.message
+
+
+def test_pods_that_a_cluster_does_not_take_are_told_when_the_time_is_over(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("web"))
+    quota = 'pods "web-1-" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0'
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": quota}
+
+    def refuse(made: Object) -> None:
+        made["status"] = {"observedGeneration": made["metadata"]["generation"], "conditions": [condition]}
+
+    place.model.change("Deployment", "web", refuse)
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(applied, limit_s=2)
+    assert caught.value.message.splitlines() == [
+        "Deployment web does not run within the time",
+        f"Deployment web: FailedCreate: {quota}",
+    ]
+    assert f"Deployment web: FailedCreate: {quota}" in place.said
+
+
+def test_a_job_whose_pods_a_cluster_does_not_take_is_told_with_its_last_warning(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("migrate"))
+    for number, (name, second) in enumerate((("migrate", 1), ("migrate", 3), ("migrate", 2), ("other", 4))):
+        event = {"involvedObject": {"kind": "Job", "name": name}, "type": "Warning", "reason": "FailedCreate"}
+        more = {"message": f"{name} {second}", "lastTimestamp": f"2026-01-01T00:00:0{second}Z"}
+        place.model.create({"kind": "Event", "metadata": {"name": f"e{number}"}, **event, **more})
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(applied, limit_s=2)
+    assert caught.value.message.splitlines() == [
+        "Job migrate does not run within the time",
+        "Job migrate: FailedCreate: migrate 3",
+    ]
+
+
+def test_pods_that_a_cluster_takes_after_all_have_only_been_told_of(place: Place) -> None:
+    later = Later(place.model)
+    applied = place.deploy(only("web"))
+    deployment = place.model.get("Deployment", "web")
+    failing = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]}
+    status = {"observedGeneration": deployment["metadata"]["generation"], **failing}
+    place.model.change("Deployment", "web", lambda made: made.update(status=status))
+    later.when_watched(lambda: place.model.settle(deployment))
+    assert place.roll_out(applied) == []
+
+
+@pytest.mark.parametrize("name", ["../kube-system", "a/b", "A", "-a", "a" * 64, "a?b"])
+def test_what_is_no_name_of_a_namespace_is_asked_of_no_cluster(place: Place, name: str) -> None:
+    with pytest.raises(CoveError, match="is no name of a namespace"):
+        place.cluster(name)
+    assert place.model.requests == []
+
+
+def test_a_name_is_one_part_of_a_path(place: Place) -> None:
+    with pytest.raises(CoveError, match="there is no application"):
+        down.down(place.cluster(), "x/../web", volumes=False, report=place.said.append, limit_s=LIMIT_S)
+    assert [path for _, path in place.model.requests] == ["/api/v1/namespaces/default/configmaps/cove-x%2F..%2Fweb"]
 
 
 def test_pods_of_an_earlier_version_are_not_asked(place: Place) -> None:
@@ -497,6 +566,12 @@ def test_a_namespace_that_was_there_stays(place: Place) -> None:
     assert place.model.has("Namespace", "there")
 
 
+def test_a_namespace_that_was_made_by_a_deploy_that_was_interrupted_goes_too(place: Place) -> None:
+    place.model.create({"kind": "Namespace", "metadata": {"name": "new", "labels": manifests.labels("shop")}})
+    place.deploy(namespace="new")
+    assert Entry("Namespace", "new") in place.down("new", volumes=True)[0]
+
+
 def test_who_may_not_see_namespaces_can_use_the_one_that_was_given(place: Place) -> None:
     place.model.forbidden = {"namespaces"}
     assert place.deploy()
@@ -555,3 +630,31 @@ def test_a_user_whom_the_cluster_does_not_know(place: Place) -> None:
     place.kubeconfig.write_text(json.dumps(config))
     with pytest.raises(CoveError, match="the cluster model: Unauthorized"):
         place.deploy()
+
+
+def logging_in_by(place: Place, words: list[str]) -> None:
+    """The kubeconfig names a program instead of a token."""
+    config = json.loads(place.kubeconfig.read_text())
+    program = {"apiVersion": "client.authentication.k8s.io/v1", "command": words[0], "args": words[1:]}
+    config["users"][0]["user"] = {"exec": {**program, "interactiveMode": "Never"}}
+    place.kubeconfig.write_text(json.dumps(config))
+
+
+def test_a_program_logs_in_and_again_when_its_token_has_ended(place: Place, tmp_path: Path) -> None:
+    """As EKS, GKE and AKS have it: a token ends after a quarter of an hour."""
+    asked = tmp_path / "asked"
+    status = {"token": TOKEN, "expirationTimestamp": "2020-01-01T00:00:00Z"}
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    logging_in_by(place, ["/bin/sh", "-c", f"echo >> {asked}; cat {tmp_path / 'answer'}"])
+    cluster = place.cluster()
+    for _ in range(3):
+        assert cluster.get("ConfigMap", "none") is None
+    assert len(asked.read_text().splitlines()) >= 3
+
+
+def test_a_program_that_does_not_log_in_is_told(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    logging_in_by(place, ["/bin/sh", "-c", "echo run cloud login first >&2; exit 1"])
+    with pytest.raises(CoveError, match="the cluster model: Unauthorized"):
+        place.deploy()
+    assert "run cloud login first" in caplog.text

@@ -79,6 +79,7 @@ containers: {CONTAINER}
     ("fields", "body"),
     [
         ("command: [a, b], args: [c]", {"Entrypoint": ["a", "b"], "Cmd": ["c"]}),
+        ("command: [], args: []", {"Entrypoint": None, "Cmd": None}),
         ("args: [c]", {"Cmd": ["c"]}),
         ("workingDir: /w, tty: true, stdin: true, stdinOnce: true",
          {"WorkingDir": "/w", "Tty": True, "OpenStdin": True, "StdinOnce": True}),
@@ -108,7 +109,7 @@ def test_a_container_says(fields: str, body: dict[str, Any]) -> None:
          {"Memory": 128 << 20, "NanoCpus": 1_500_000_000, "MemoryReservation": 64 << 20, "CpuShares": 256}),
         ("resources: {requests: {cpu: 1m}}", {"CpuShares": 2}),
         ("resources: {limits: {cpu: 2}}", {"NanoCpus": 2_000_000_000}),
-        ("resources: {limits: {memory: 100m, cpu: 0.1n}}", {"Memory": 1, "NanoCpus": 1}),
+        ("resources: {limits: {memory: 100m, cpu: 0.1n}}", {"Memory": 1, "NanoCpus": 10_000_000}),
         ("securityContext: {privileged: true}", {"Privileged": True}),
         ("securityContext: {readOnlyRootFilesystem: true, capabilities: {add: [NET_ADMIN], drop: [ALL]}}",
          {"ReadonlyRootfs": True, "CapAdd": ["NET_ADMIN"], "CapDrop": ["ALL"]}),

@@ -45,6 +45,7 @@ tolerations: [{{operator: Exists}}]
 affinity: {{nodeAffinity: {{}}}}
 priorityClassName: high
 enableServiceLinks: false
+os: {{name: linux}}
 serviceAccountName: default
 restartPolicy: ~
 """
@@ -68,6 +69,7 @@ restartPolicy: ~
         (pod_text("containers: []"), "spec.containers is missing"),
         (pod_text("containers: [{name: main}]"), "spec.containers[0].image is missing"),
         (pod_text("containers: [{name: ../x, image: a}]"), "'../x' is no name"),
+        (pod_text(r'containers: [{name: x, image: "a\e[2J"}]'), r"image: 'a\x1b[2J' is no name of an image"),
         (pod_text("containers: [{name: a, image: a}, {name: a, image: a}]"), "the name a is there twice"),
         (pod_text("containers: [{name: a, image: a, env: [{name: X, value: 1}]}]"), "env[0].value must be a text: put it in quotes"),
         (pod_text("containers: [{name: a, image: a, args: [1]}]"), "args[0] must be a text"),
@@ -78,6 +80,7 @@ restartPolicy: ~
         (pod_text(f"containers: {CONTAINER}\nvolumes: [{{name: a, nfs: {{server: x}}}}]"), "spec.volumes[0].nfs is not supported"),
         (pod_text("containers: [{name: a, image: a, volumeMounts: [{name: none, mountPath: /x}]}]"), "there is no volume none"),
         (pod_text(f"containers: {CONTAINER}\nhostUsers: false"), "spec.hostUsers: false is not supported"),
+        (pod_text(f"containers: {CONTAINER}\nos: {{name: windows}}"), "spec.os: only linux is supported"),
         (pod_text(f"containers: {CONTAINER}\ndnsPolicy: None"), "None needs dnsConfig.nameservers"),
         (pod_text(f"containers: {CONTAINER}\nsecurityContext: {{runAsGroup: 1}}"), "without runAsUser is not supported"),
         (pod_text(f"containers: {CONTAINER}\nsecurityContext: {{seccompProfile: {{type: Localhost}}}}"), "Localhost is not supported"),
@@ -136,3 +139,13 @@ def test_configmap_files_hold_nothing_else() -> None:
         "--configmap takes ConfigMaps and Secrets, not a Pod"
         in wrong(POD, configs=pod_text(f"containers: {CONTAINER}", "other"))[0]
     )
+
+
+def test_a_manifest_says_nothing_to_the_terminal() -> None:
+    text = 'apiVersion: v1\nkind: "Pod\\e]0;title\\a"\nmetadata: {name: "x\\r\\e[2K"}\n'
+    made, problems = read(text)
+    assert wrong(text)[0] == "app.yaml:1: Pod?]0;title? x??[2K: Pod?]0;title? of v1 is not supported"
+    with pytest.raises(ManifestError) as raised:
+        problems.check(ignore_unsupported=False)
+    assert "\x1b" not in raised.value.message
+    assert made.all_pods == []

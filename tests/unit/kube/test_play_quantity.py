@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from cove.kube.play import quantity
+from cove.kube import quantity
 
 
 @pytest.mark.parametrize(

@@ -300,3 +300,12 @@ def test_a_sidecars_startup_probe_has_its_time(engine: MemoryEngine, said: list[
     sidecar = f"[{{name: a, image: busybox, restartPolicy: Always, {probe}}}]"
     up(engine, pod_text(f"initContainers: {sidecar}\ncontainers: {CONTAINER}"), said)
     assert engine.executed == [("web-a", ["test"], 8)]
+
+
+def test_a_limit_of_more_processors_than_there_are_is_none(engine: MemoryEngine, said: list[str]) -> None:
+    limits = "containers: [{name: main, image: busybox, resources: {limits: {cpu: %s}}}]"
+    for cpus, nano in (("1500m", 1_500_000_000), ("4", 2_000_000_000)):
+        engine.containers.clear()
+        engine.networks.clear()
+        up(engine, pod_text(limits % cpus), said)
+        assert engine.containers["web-main"]["Body"]["HostConfig"]["NanoCpus"] == nano

@@ -64,8 +64,13 @@ def test_replicas_are_pods_that_restart() -> None:
     ("text", "problem"),
     [
         (deployment(2, ", ports: [{containerPort: 1, hostPort: 80}]"), "port 80 of this computer cannot be both pod web-1's"),
+        (deployment(1, ", ports: [{containerPort: 1, hostPort: 80}, {containerPort: 2, hostPort: 80}]"),
+         "port 80 of this computer cannot lead to both 1 and 2 of pod web-1"),
         (deployment(1, selector="{app: other}"), "spec.selector does not choose the pods"),
+        (deployment(1, selector="{}"), "spec.selector is empty"),
         (deployment(1000), "more than 200 pods"),
+        (deployment() + job().replace("once", "web"), "Job/web: Deployment/web has a pod web-1, too: give one another name"),
+        (deployment() + deployment().replace("{name: web}", "{name: web, namespace: b}"), "Deployment/web has a pod web-1, too"),
         (job(pod="restartPolicy: Always"), "must be one of Never, OnFailure"),
         (job(pod="tty: true"), "must be Never or OnFailure"),
         (job("completionMode: Indexed"), "Indexed is not supported"),
@@ -103,6 +108,11 @@ def test_a_service_is_a_name_of_the_pods_that_it_chooses() -> None:
     names = ["front", "front.default", "front.default.svc", "front.default.svc.cluster.local"]
     assert [aliases(each) for each in made.pods] == [names, names, []]
     assert made.pods[0].pause["Entrypoint"] == ["sh", "-c", "exec sleep infinity"]
+
+
+def test_an_empty_namespace_is_the_default_one() -> None:
+    made = plan(deployment().replace("{name: web}", '{name: web, namespace: ""}') + service("[{port: 80}]"))
+    assert aliases(made.pods[0])[:2] == ["front", "front.default"]
 
 
 def test_another_port_is_led_to_its_target_in_the_pod() -> None:
@@ -147,7 +157,9 @@ def test_host_ports_and_those_of_the_command_line() -> None:
     assert bindings("7")["7/tcp"] == [{"HostIp": "", "HostPort": ""}]
 
 
-@pytest.mark.parametrize("text", ["x", "80:", "1:2:3:4", "0", "99999:1", "1:2/sctp"])
+@pytest.mark.parametrize(
+    "text", ["x", "80:", "1:2:3:4", "0", "99999:1", "1:2/sctp", "9" * 5000, "9" * 5000 + ":80", "\u0668\u0660"]
+)
 def test_ports_that_cannot_be_published(text: str) -> None:
     with pytest.raises(ManifestError, match="--publish"):
         plan(PORTS, publish=[text])

@@ -61,10 +61,10 @@ def _placed(made: Object, namespace: str) -> Object:
 
 
 def _make_namespace(cluster: Cluster, application: str, report: Report) -> bool:
-    """Whether it was not there."""
+    """Whether it was not there, or has been made for the application before: who was interrupted has recorded nothing of it."""
     try:
-        if cluster.get("Namespace", cluster.namespace) is not None:
-            return False
+        if (found := cluster.get("Namespace", cluster.namespace)) is not None:
+            return records.is_ours(found, application)
     except Refused as refused:
         if refused.status == FORBIDDEN:
             return False  # whoever may not see namespaces has been given this one

@@ -7,11 +7,14 @@ of Kubernetes, and its discovery keeps a file where others can write.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from cove.errors import CoveError
 from cove.kube.installed import check_installed
+from cove.kube.shown import shown
 
 Object = dict[str, Any]
 
@@ -20,6 +23,7 @@ TIMEOUT_S = (10.0, 60.0)
 """To connect, and between two pieces of an answer."""
 AGAIN_S = 1.0
 """Between the end of a watch that has not told what was waited for, and the next: something on the way may end each at once."""
+_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 FORBIDDEN, NOT_FOUND, CONFLICT, GONE = 403, 404, 409, 410
 
 
@@ -31,6 +35,7 @@ class Kind(NamedTuple):
 KINDS = {
     "ConfigMap": Kind("v1", "configmaps"),
     "Deployment": Kind("apps/v1", "deployments"),
+    "Event": Kind("v1", "events"),
     "Ingress": Kind("networking.k8s.io/v1", "ingresses"),
     "Job": Kind("batch/v1", "jobs"),
     "Namespace": Kind("v1", "namespaces"),
@@ -62,8 +67,10 @@ class Cluster:
 
     def path(self, kind: str, name: str = "") -> str:
         api, plural = KINDS[kind]
-        place = "" if kind == "Namespace" else f"/namespaces/{self.namespace}"
-        return f"/{'apis' if '/' in api else 'api'}/{api}{place}/{plural}" + (f"/{name}" if name else "")
+        place = "" if kind == "Namespace" else f"/namespaces/{quote(self.namespace, safe='')}"
+        return f"/{'apis' if '/' in api else 'api'}/{api}{place}/{plural}" + (
+            f"/{quote(name, safe='')}" if name else ""
+        )
 
     def get(self, kind: str, name: str) -> Object | None:
         """None when there is none."""
@@ -189,7 +196,7 @@ def connect(kubeconfig: str, context: str, namespace: str) -> Cluster:
             known = ", ".join(sorted(one["name"] for one in contexts))
             raise CoveError(f"the kubeconfig has no context {context}", f"it has: {known}")
         api = config.new_client_from_config(kubeconfig or None, chosen["name"])
-        namespace = namespace or chosen["context"].get("namespace") or "default"
+        namespace = str(namespace or chosen["context"].get("namespace") or "default")
     except ConfigException as error:
         raise CoveError(
             f"no cluster is configured: {error}",
@@ -201,6 +208,8 @@ def connect(kubeconfig: str, context: str, namespace: str) -> Cluster:
             f"the kubeconfig cannot be read: {error}",
             "see what kubectl says of it: kubectl config view",
         ) from error
+    if not _NAMESPACE.fullmatch(namespace):
+        raise CoveError(f"{namespace!r} is no name of a namespace: at most 63 of a-z, 0-9 and -")
     return Cluster(api, chosen["name"], namespace)
 
 
@@ -212,4 +221,4 @@ def _refused(error: Any, context: str) -> Refused:
         message = str(told["message"])
     except (ValueError, KeyError, TypeError):
         message = (body.decode(errors="replace") if isinstance(body, bytes) else body).strip() or str(error.reason)
-    return Refused(status, f"the cluster {context}: {message}")
+    return Refused(status, shown(f"the cluster {context}: {message}"))

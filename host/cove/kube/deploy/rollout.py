@@ -12,6 +12,7 @@ from cove.errors import CoveError
 from cove.kube.deploy.applying import TEMPLATE
 from cove.kube.deploy.cluster import AGAIN_S, GONE, Cluster, Object, Refused
 from cove.kube.generate.manifests import APPLICATION, NAME
+from cove.kube.shown import shown
 
 FINAL = {"ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"}
 """For what a container waits in vain."""
@@ -22,6 +23,7 @@ TOLD = {
     "ErrImagePull",
     "RunContainerError",
 } | FINAL
+FAILED_CREATE = "FailedCreate"
 CRASHES = 5
 """So many ends of a container are none that another one's start would mend: without an order, the first may be."""
 LOG_LINES = 10
@@ -32,13 +34,14 @@ Report = Callable[[str], None]
 
 class Trouble(NamedTuple):
     pod: str
+    """Or the Deployment that can have none."""
     reason: str
     text: str
     final: bool
     container: str = ""
 
     def __str__(self) -> str:
-        return f"{self.pod}: {self.reason}" + (f": {self.text}" if self.text else "")
+        return shown(f"{self.pod}: {self.reason}" + (f": {self.text}" if self.text else ""))
 
 
 class Rollout:
@@ -142,16 +145,24 @@ class Rollout:
 
     def _check(self, found: Object) -> None:
         kind, name = found["kind"], found["metadata"]["name"]
+        # A quota, or a policy, which may change: told, and counted when the time is over.
+        refused = _refused_pods(found) if kind == "Deployment" else None
+        if refused is not None:
+            self._tell(refused)
+        else:
+            self._troubles.pop((_about(name), FAILED_CREATE), None)
         for condition in (found.get("status") or {}).get("conditions") or ():
             failed = kind == "Job" and condition["type"] == "Failed" and condition["status"] == "True"
             stuck = condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
             if failed or (kind == "Deployment" and stuck and _is_current(found)):
-                told = f"{kind} {name} has failed: {condition.get('message') or condition.get('reason') or ''}"
+                told = shown(f"{kind} {name} has failed: {condition.get('message') or condition.get('reason') or ''}")
                 raise self._error(told, self._those_of(name))
 
     def _those_of(self, workload: str) -> list[Trouble]:
         pods = {name for name, pod in self._pods.items() if pod["metadata"]["labels"].get(NAME) == workload}
-        found = [trouble for trouble in self._troubles.values() if trouble.pod in pods]
+        found = [
+            trouble for trouble in self._troubles.values() if trouble.pod in pods or trouble.pod == _about(workload)
+        ]
         ended = (_end(pod) for name, pod in self._pods.items() if name in pods)
         return found or [trouble for trouble in ended if trouble is not None]
 
@@ -167,8 +178,22 @@ class Rollout:
 
     def _late(self, waiting: Sequence[tuple[str, str]]) -> CoveError:
         names = ", ".join(f"{kind} {name}" for kind, name in waiting)
-        found = [trouble for _, name in waiting for trouble in self._those_of(name)]
+        found = [trouble for kind, name in waiting for trouble in self._those_of(name) or self._warned(kind, name)]
         return self._error(f"{names} does not run within the time", found)
+
+    def _warned(self, kind: str, name: str) -> list[Trouble]:
+        """The cluster's last warning of a Job, whose status does not say that no pods are taken."""
+        if kind != "Job":
+            return []
+        query = {"fieldSelector": f"involvedObject.kind=Job,involvedObject.name={name},type=Warning"}
+        try:
+            found = self._cluster.ask("get", self._cluster.path("Event"), query).get("items") or ()
+        except Refused:
+            return []  # not everybody may see them
+        last = max(found, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""), default=None)
+        if last is None:
+            return []
+        return [Trouble(f"Job {name}", last.get("reason") or "", last.get("message") or "", False)]
 
     def _error(self, told: str, troubles: Sequence[Trouble]) -> CoveError:
         lines = [told, *map(str, troubles)]
@@ -187,6 +212,18 @@ class Rollout:
             if lines := self._cluster.logs(trouble.pod, trouble.container, lines=LOG_LINES, previous=previous):
                 return [f"the last that {trouble.pod} has said:", *(f"  {line}" for line in lines)]
         return []
+
+
+def _about(deployment: str) -> str:
+    return f"Deployment {deployment}"
+
+
+def _refused_pods(deployment: Object) -> Trouble | None:
+    """The cluster's word that it takes no pods of it."""
+    for condition in (deployment.get("status") or {}).get("conditions") or ():
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True" and _is_current(deployment):
+            return Trouble(_about(deployment["metadata"]["name"]), FAILED_CREATE, condition.get("message") or "", False)
+    return None
 
 
 def _is_current(found: Object) -> bool:

@@ -282,22 +282,20 @@ class _Reader:
 
     def _simple(self) -> None:
         made, service = self._made, self._service
-        if service.get("working_dir"):
-            made.container["workingDir"] = service["working_dir"]
-        if service.get("tty"):
-            made.container["tty"] = True
-        if service.get("stdin_open"):
-            made.container["stdin"] = True
+        grace = service.get("stop_grace_period")
+        settings.plain(
+            made,
+            folder=service.get("working_dir") or "",
+            tty=bool(service.get("tty")),
+            stdin=bool(service.get("stdin_open")),
+            read_only=bool(service.get("read_only")),
+            privileged=bool(service.get("privileged")),
+            grace_s=terms.seconds(grace) if grace else None,
+        )
         if policy := _PULL.get(service.get("pull_policy") or ""):
             made.container["imagePullPolicy"] = policy
-        if service.get("read_only"):
-            made.security["readOnlyRootFilesystem"] = True
-        if service.get("privileged"):
-            made.security["privileged"] = True
         if service.get("hostname"):
             settings.hostname(made, service["hostname"], self._lose)
-        if grace := service.get("stop_grace_period"):
-            made.pod["terminationGracePeriodSeconds"] = terms.whole_seconds(terms.seconds(grace))
         if platform := service.get("platform"):
             system, _, architecture = platform.partition("/")
             made.pod["nodeSelector"] = {"kubernetes.io/os": system}

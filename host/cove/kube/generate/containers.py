@@ -259,22 +259,20 @@ class _Reader:
 
     def _simple(self) -> None:
         made, config, host = self._made, self._config, self._host
-        if (folder := config.get("WorkingDir") or "") != (self._defaults.get("WorkingDir") or "") and folder:
-            made.container["workingDir"] = folder
-        if config.get("Tty"):
-            made.container["tty"] = True
-        if config.get("OpenStdin"):
-            made.container["stdin"] = True
-        if host.get("ReadonlyRootfs"):
-            made.security["readOnlyRootFilesystem"] = True
-        if host.get("Privileged"):
-            made.security["privileged"] = True
+        folder = config.get("WorkingDir") or ""
+        settings.plain(
+            made,
+            folder="" if folder == self._defaults.get("WorkingDir") else folder,
+            tty=bool(config.get("Tty")),
+            stdin=bool(config.get("OpenStdin")),
+            read_only=bool(host.get("ReadonlyRootfs")),
+            privileged=bool(host.get("Privileged")),
+            grace_s=config.get("StopTimeout"),
+        )
         hostname = config.get("Hostname") or ""
         own = host.get("NetworkMode") != "host" and not str(self._container.get("Id") or "").startswith(hostname)
         if hostname and own:
             settings.hostname(made, hostname, self._lose)
-        if config.get("StopTimeout") is not None:
-            made.pod["terminationGracePeriodSeconds"] = max(1, int(config["StopTimeout"]))
         if (signal := config.get("StopSignal") or "") != (self._defaults.get("StopSignal") or "") and signal:
             self._lose(f"stop signal {signal}")
 

@@ -222,8 +222,8 @@ def _workload(application: Application, workload: Workload, options: Options) ->
             "replicas": workload.replicas,
             "selector": {"matchLabels": {NAME: workload.name, APPLICATION: application.name}},
         }
-        if any(mount.volume for mount in workload.mounts):
-            # The new pod cannot have the volume while the old one has it.
+        if any(mount.volume for mount in workload.mounts) or workload.pod.get("hostNetwork"):
+            # The new pod cannot have the volume, or a port of the node, while the old one has it.
             spec["strategy"] = {"type": "Recreate"}
         spec["template"] = template
         made = _object("apps/v1", "Deployment", workload.name, application, options, spec=spec)

@@ -14,27 +14,40 @@ Lose = Callable[[str], None]
 """Told what of the workload cannot be carried."""
 
 
+def plain(
+    workload: Workload, *, folder: str, tty: bool, stdin: bool, read_only: bool, privileged: bool, grace_s: float | None
+) -> None:
+    """What is said by a word or a truth, and is left out when it is as it is anyway."""
+    container = {"workingDir": folder, "tty": tty, "stdin": stdin}
+    security = {"readOnlyRootFilesystem": read_only, "privileged": privileged}
+    workload.container |= {field: value for field, value in container.items() if value}
+    workload.security |= {field: value for field, value in security.items() if value}
+    if grace_s is not None:
+        workload.pod["terminationGracePeriodSeconds"] = terms.whole_seconds(grace_s)
+
+
 def user(workload: Workload, given: str, lose: Lose) -> None:
     """`user` of compose: a name or number, and a group's after ":"."""
     if not given:
         return
-    who, _, group = given.partition(":")
-    if not who.isdigit() or (group and not group.isdigit()):
+    name, _, of = given.partition(":")
+    who, group = terms.number(name), terms.number(of)
+    if who is None or (of and group is None):
         lose(f"user {given!r}: Kubernetes takes numbers only; the image's own user counts")
         return
-    workload.security["runAsUser"] = int(who)
-    if group:
-        workload.security["runAsGroup"] = int(group)
-    if int(who):
+    workload.security["runAsUser"] = who
+    if group is not None:
+        workload.security["runAsGroup"] = group
+    if who:
         # Docker gives a new volume the owner that the image has there; a claim is root's otherwise.
-        workload.pod_security["fsGroup"] = int(group or who)
+        workload.pod_security["fsGroup"] = who if group is None else group
         workload.pod_security["fsGroupChangePolicy"] = "OnRootMismatch"
 
 
 def groups(workload: Workload, given: Iterable[str], lose: Lose) -> None:
     for one in given:
-        if str(one).isdigit():
-            workload.pod_security.setdefault("supplementalGroups", []).append(int(one))
+        if (number := terms.number(one)) is not None:
+            workload.pod_security.setdefault("supplementalGroups", []).append(number)
         else:
             lose(f"group {one!r}: Kubernetes takes numbers only")
 

@@ -63,6 +63,11 @@ def literal(text: str) -> str:
     return text.replace("$", "$$") if "$(" in text or "$$" in text else text
 
 
+def number(text: str) -> int | None:
+    """Of a user, a group or a port; None for anything else, as a name is."""
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
+
+
 def is_annotation(key: str) -> bool:
     prefix, slash, name = key.rpartition("/")
     part = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"

@@ -15,6 +15,8 @@ from cove.kube.play.services import PROTOCOLS
 from cove.kube.play.storage import NAME, Storage, read_quantity
 
 POLICIES = ("Always", "IfNotPresent", "Never")
+LEAST_CPU = 10_000_000
+"""Billionths of a processor: with less the kernel takes no limit, and a kubelet asks it for this much."""
 RESTARTS = {"Always": "always", "OnFailure": "on-failure", "Never": "no"}
 
 
@@ -93,6 +95,8 @@ def read(container: Fields, pod: Surroundings, ports: Mapping[str, int], role: s
     if not container.about.endswith(f", container {called}"):
         container.about += f", container {called}"
     image = container.text("image", needed=True)
+    if not image.isprintable():
+        container.wrong(f"{container.path}.image: {image!r} is no name of an image")
     variables = environment.read(container, pod.facts, pod.configs)
     sidecar = role == "init" and container.one_of("restartPolicy", ("Always",)) == "Always"
     asked = probes.read(container, ports, environment.static(container))
@@ -114,8 +118,8 @@ def read(container: Fields, pod: Surroundings, ports: Mapping[str, int], role: s
         },
     }
     for name, field_name in (("command", "Entrypoint"), ("args", "Cmd")):
-        words = container.texts(name)
-        if words is not None:
+        # An empty one is none: the image's counts, which the engine would take away.
+        if words := container.texts(name):
             try:
                 body[field_name] = [expanded(word, variables) for word in words]
             except ValueError as error:
@@ -152,6 +156,8 @@ def _limits(container: Fields) -> Body:
                 amounts.ignore(
                     "ephemeral-storage", *(name for name in amounts.names() if name.startswith("hugepages-"))
                 )
+    if made.get("NanoCpus"):
+        made["NanoCpus"] = max(LEAST_CPU, made["NanoCpus"])
     if made.get("CpuShares"):
         made["CpuShares"] = max(2, min(made["CpuShares"], 262144))
     if 0 < made.get("Memory", 0) < made.get("MemoryReservation", 0):

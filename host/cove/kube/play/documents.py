@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,6 +17,7 @@ MAX_TEXT = 32 << 20
 """Characters of all values, as often as an alias stands for them."""
 MAX_NUMBER = 64
 """Characters of a number."""
+_HALF = re.compile("[\ud800-\udfff]")
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 Value: TypeAlias = "bool | int | float | str | list[Node] | dict[str, Node] | None"
@@ -32,6 +35,8 @@ def read(text: str, file: str) -> list[Node]:
 
     if len(text) > MAX_BYTES:
         raise ManifestError(f"{file} is larger than {MAX_BYTES >> 20} MiB: that is no manifest")
+    if "\t" in text and _is_json(text):
+        text = text.replace("\t", " ")  # which JSON has between values alone, and PyYAML nowhere
     reader = _Reader(file)
     try:
         # SafeLoader in Python, not in C: that one ends the process when a document is nested deeply.
@@ -44,6 +49,14 @@ def read(text: str, file: str) -> list[Node]:
     except RecursionError:
         raise ManifestError(f"{file} is nested too deeply") from None
     return [node for node in found if node.value is not None]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 class _Reader:
@@ -89,18 +102,21 @@ class _Reader:
                 continue
             if not isinstance(getattr(key, "value", None), str):
                 raise ManifestError(f"{where}: a key must be a text")
-            if key.value in seen:
-                raise ManifestError(f"{where}: {key.value} is there twice")
-            seen.add(key.value)
-            yield key.value, self.node(value, depth + 1)
+            name = _whole(key.value, where)
+            if name in seen:
+                raise ManifestError(f"{where}: {name} is there twice")
+            seen.add(name)
+            yield name, self.node(value, depth + 1)
         yield from ((key, value) for key, value in merged.items() if key not in seen)
 
     def _scalar(self, node: Any, place: Place) -> bool | int | float | str | None:
         from yaml import YAMLError
 
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        if kind in ("str", "timestamp"):  # JSON, which Kubernetes makes of it, has no times
-            return str(node.value)
+        text = _whole(node.value, place)
+        # JSON, which Kubernetes makes of it, has no times, and its reader of YAML no numbers to the base of sixty (8080:80).
+        if kind in ("str", "timestamp") or (kind in ("int", "float") and ":" in node.value):
+            return text
         if kind not in ("null", "bool", "int", "float"):
             raise ManifestError(f"{place}: a value of type {node.tag} is not for Kubernetes")
         if (
@@ -112,3 +128,15 @@ class _Reader:
         except (ValueError, YAMLError):
             raise ManifestError(f"{place}: {node.value!r} is no {kind}") from None
         return made
+
+
+def _whole(text: str, place: Place) -> str:
+    """A text as it is meant: JSON has characters in two halves, each an escape of its own."""
+    if "\0" in text:
+        raise ManifestError(f"{place}: a text has a NUL, which no program can be given")
+    if not _HALF.search(text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise ManifestError(f"{place}: a text has half of a character") from None

@@ -21,7 +21,7 @@ VERSIONS = {
     "ServiceAccount": "v1", "Deployment": "apps/v1", "Job": "batch/v1",
 }  # fmt: skip
 _PUBLISH = re.compile(
-    r"(?:(?P<ip>[0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:.]+\]):)?(?:(?P<host>\d*):)?(?P<port>\d+)(?:/(?P<protocol>tcp|udp))?\Z"
+    r"(?:(?P<ip>[0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:.]+\]):)?(?:(?P<host>[0-9]{0,5}):)?(?P<port>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?\Z"
 )
 
 
@@ -103,7 +103,7 @@ def _objects(documents: Iterable[Node], reading: Reading) -> Iterable[Object]:
                 other = f" (of {VERSIONS[kind]} it is)" if kind in VERSIONS else ""
                 fields.cannot(f"{kind} of {version} is not supported{other}")
             continue
-        yield Object(kind, name, metadata.text("namespace", "default"), *_metadata(metadata), fields)
+        yield Object(kind, name, metadata.text("namespace") or "default", *_metadata(metadata), fields)
 
 
 def _metadata(fields: Fields) -> tuple[dict[str, str], dict[str, str]]:
@@ -195,6 +195,8 @@ def _deployment(each: Object, world: World) -> list[Pod]:
         if expressions:
             selector.cannot("spec.selector.matchExpressions is not supported")
         wanted = selector.strings("matchLabels")
+        if not wanted and not expressions:
+            selector.wrong("spec.selector is empty")
         if template and not wanted.items() <= template.labels.items():
             selector.wrong("spec.selector does not choose the pods of spec.template")
     return _counted(each, spec.number("replicas", 1), template, world)
@@ -244,8 +246,11 @@ def _publish(made: Sequence[Pod], publish: Sequence[str], problems: Problems) ->
 
 def _names(made: Sequence[Pod], problems: Problems) -> None:
     """Pods and their containers have one space of names in the engine."""
-    seen: dict[str, str] = {}
+    seen: dict[str, Pod] = {}
     for pod in made:
         for name in pod.names:
-            if seen.setdefault(name, pod.name) != pod.name:
-                problems.refuse(pod.place, f"{pod.owner}: pod {seen[name]} has a container {name}, too")
+            other = seen.setdefault(name, pod)
+            if other is not pod and other.name == pod.name == name:
+                problems.refuse(pod.place, f"{pod.owner}: {other.owner} has a pod {name}, too: give one another name")
+            elif other is not pod and other.name != pod.name:
+                problems.refuse(pod.place, f"{pod.owner}: pod {other.name} has a container {name}, too")

@@ -146,6 +146,8 @@ def _namespaces(name: str, spec: Fields) -> Body:
         shared["PidMode"] = "host"
     elif spec.flag("shareProcessNamespace"):
         shared["PidMode"] = f"container:{name}"
+    if (system := spec.inner("os")) and system.text("name", needed=True) != "linux":
+        spec.cannot(f"{spec.below('os')}: only linux is supported")
     if spec.flag("hostUsers") is False:
         spec.cannot(f"{spec.below('hostUsers')}: false is not supported")
     return shared

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cove.errors import CoveError
+from cove.kube.shown import shown
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,11 +23,14 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.text}"
+        return f"{self.place}: {shown(self.text)}"
 
 
 class ManifestError(CoveError):
     """A manifest that cannot be played."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(shown(message), hint)
 
 
 @dataclass

@@ -91,6 +91,7 @@ def prepare(engine: Engine, plan: Plan, say: Callable[[str], None], *, replace: 
         if _found(engine, f"/volumes/{quote(claim, safe='')}") is None:
             raise PlayError(f"{place}: there is no claim {claim} in these manifests, and no volume of that name")
     notes = _found_claims(engine, plan)
+    _limit_cpus(engine, plan)
     _images(engine, plan, say)
     return notes
 
@@ -130,6 +131,18 @@ def _found(engine: Engine, path: str) -> Any:
         if error.code != 404:
             raise
         return None
+
+
+def _limit_cpus(engine: Engine, plan: Plan) -> None:
+    """More processors than there are limit nothing, which an engine refuses and a node does not mind."""
+    limited = [
+        each.body["HostConfig"] for pod in plan.all_pods for each in pod.all if "NanoCpus" in each.body["HostConfig"]
+    ]
+    if not limited:
+        return
+    most = int(engine.call("GET", "/info")["NCPU"]) * 10**9
+    for config in limited:
+        config["NanoCpus"] = min(config["NanoCpus"], most)
 
 
 def _images(engine: Engine, plan: Plan, say: Callable[[str], None]) -> None:

@@ -166,17 +166,21 @@ def same_names(services: Sequence[Service], problems: Problems) -> None:
 
 
 def published(pods: Sequence[Pod], problems: Problems) -> None:
-    """No two pods can have the same port of the computer: the second one is left without."""
-    seen: dict[tuple[str, int], str] = {}
+    """A port of the computer leads to one port of one pod: the second one is left without."""
+    seen: dict[tuple[str, int], tuple[str, int]] = {}
     for pod in pods:
         kept = []
         for each in pod.published:
-            other = seen.setdefault((each.protocol, each.host), pod.name) if each.host else pod.name
-            if other == pod.name:
+            own = pod.name, each.container
+            other, its = seen.setdefault((each.protocol, each.host), own) if each.host else own
+            if (other, its) == own:
                 kept.append(each)
-            else:
+            elif other == pod.name:
                 text = (
-                    f"{pod.owner}: port {each.host} of this computer cannot be both pod {other}'s and pod {pod.name}'s"
+                    f"port {each.host} of this computer cannot lead to both {its} and {each.container} of pod {other}"
                 )
-                problems.cannot(pod.place, text)
+                problems.cannot(pod.place, f"{pod.owner}: {text}")
+            else:
+                text = f"port {each.host} of this computer cannot be both pod {other}'s and pod {pod.name}'s"
+                problems.cannot(pod.place, f"{pod.owner}: {text}")
         pod.published = kept

@@ -7,7 +7,7 @@ import posixpath
 import re
 from dataclasses import dataclass, field
 
-from cove.kube.play import quantity
+from cove.kube import quantity
 from cove.kube.play.configs import Configs
 from cove.kube.play.fields import Fields
 from cove.kube.play.plan import CLAIM, VOLUMES, Body, Entry, HostPath, Volume
