@@ -23,7 +23,7 @@ ENGINES = ("auto", "cove", "docker", "podman")
 COVE = "cove"
 _OF_ANY = frozenset({"bind_address"})
 _OF_OURS = _OF_ANY | {
-    "share_home", "shared_folders", "insecure_registries", "registry_mirrors", "proxy", "http_proxy", "https_proxy", "no_proxy",
+    "share_home", "shared_folders", "folder_owner", "insecure_registries", "registry_mirrors", "proxy", "http_proxy", "https_proxy", "no_proxy",
     "proxy_in_containers", "certificates", "extra_certificates", "certificates_in_containers", "ssh_agent",
 }  # fmt: skip
 _ADDRESS = re.compile(

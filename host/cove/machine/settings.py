@@ -31,6 +31,7 @@ AGENTS = ("system", "none")
 DRIVERS = ("auto", "qemu", "hyperv")
 ACCELERATORS = ("auto", "kvm", "hvf", "whpx", "tcg")
 HOME_ACCESS = ("read-write", "read-only", "no")
+FOLDER_OWNERS = ("user", "root")
 FOLDER_DRIVERS = ("auto", "virtiofs", "9p", "agent")
 MAX_CPUS = 256
 MIN_MEMORY = 256 << 20
@@ -38,6 +39,9 @@ MIN_DISK = 1 << 30
 MAX_DISK = 64 << 40
 NEVER = "never"
 MIN_QUIET_S, MAX_QUIET_S = 1, 30 * 86400
+MAX_ID = (1 << 32) - 2
+"""Of a user or group (the last number means nobody: chown(2))."""
+_NUMBERS = re.compile(r"([0-9]{1,10}):([0-9]{1,10})", re.ASCII)
 HEADER = "# Settings of a Cove machine. `cove config` shows and sets them too.\n"
 
 
@@ -58,6 +62,7 @@ class Settings:
     share_home: str = "read-write"
     shared_folders: tuple[str, ...] = ()
     folder_driver: str = "auto"
+    folder_owner: str = "user"
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
     proxy: str = "system"
@@ -136,6 +141,15 @@ def _choice(choices: tuple[str, ...]) -> Callable[[Any], str]:
         return str(value)
 
     return parse
+
+
+def _owner(value: Any) -> str:
+    if value in FOLDER_OWNERS:
+        return str(value)
+    found = _NUMBERS.fullmatch(value) if isinstance(value, str) else None
+    if found is None or max(map(int, found.groups())) > MAX_ID:
+        raise ValueError(f'must be user, root, or two numbers such as "1000:1000", not {_shown(value)}')
+    return str(value)
 
 
 def _address(value: Any) -> str:
@@ -380,6 +394,16 @@ SCHEMA: dict[str, Key] = {
             _choice(FOLDER_DRIVERS),
             json.dumps,
             words=FOLDER_DRIVERS,
+        ),
+        Key(
+            "folder_owner",
+            "user, root, or UID:GID",
+            "Who owns your files in containers, by Cove's own 9p: user (your own numbers, as without a VM; on Windows root), root, or"
+            " the numbers of a container's user. What a container's root makes is shown as this user's, and what a container has given"
+            " to somebody stays theirs; on your computer all is yours.",
+            _owner,
+            json.dumps,
+            words=FOLDER_OWNERS,
         ),
         Key(
             "insecure_registries",

@@ -31,6 +31,8 @@ class Folder:
     read_only: bool
     named: Path
     """As the user named it, which may be by a link: containers may name it so too."""
+    owner: tuple[int, int] = (0, 0)
+    """The uid and gid that containers see of what is this computer's user's, by Cove's own server."""
 
 
 def wanted(settings: Settings) -> tuple[list[Folder], list[str]]:
@@ -72,8 +74,18 @@ def wanted(settings: Settings) -> tuple[list[Folder], list[str]]:
             f"shared_folders: {len(roots)} folders are more than the {MAX_FOLDERS} that a machine can have",
             "share a folder that has several of them in it",
         )
-    folders = [Folder(f"folder{index}", path, *asked[path]) for index, path in enumerate(roots)]
+    owner = _owner(settings.folder_owner)
+    folders = [Folder(f"folder{index}", path, *asked[path], owner) for index, path in enumerate(roots)]
     return folders, said
+
+
+def _owner(setting: str) -> tuple[int, int]:
+    if setting == "root" or (setting == "user" and sys.platform == "win32"):
+        return 0, 0
+    if setting == "user":
+        return os.getuid(), os.getgid()
+    uid, _, gid = setting.partition(":")
+    return int(uid), int(gid)
 
 
 def _by_ways_of_containers(asked: dict[Path, tuple[bool, Path]]) -> dict[Path, Path]:

@@ -333,4 +333,7 @@ def to_json(folders: Sequence[Folder]) -> list[dict[str, Any]]:
 
 
 def from_json(kept: Sequence[dict[str, Any]]) -> list[Folder]:
-    return [Folder(one["tag"], Path(one["path"]), one["read_only"], Path(one["named"])) for one in kept]
+    return [
+        Folder(one["tag"], Path(one["path"]), one["read_only"], Path(one["named"]), tuple(one.get("owner", (0, 0))))
+        for one in kept
+    ]

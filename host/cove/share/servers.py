@@ -63,6 +63,7 @@ async def serve_9p(paths: MachinePaths, driver: Plugs, folder: Folder) -> subpro
     """Plug a folder in that a server of Cove's own serves. Raises `DriverError`."""
     words = [sys.executable, "-m", "cove.share.ninep", "--root", str(folder.path)]
     words += ["--control", str(control(paths, folder.tag)), *(["--read-only"] if folder.read_only else [])]
+    words += ["--owner", f"{folder.owner[0]}:{folder.owner[1]}"]
     started: list[subprocess.Popen[bytes]] = []
 
     def serve(end: StreamEnd) -> subprocess.Popen[bytes]:

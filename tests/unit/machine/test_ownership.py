@@ -119,7 +119,7 @@ def test_another_user_is_told_by_all(home: Path) -> None:
     assert looked.returncode == 0, looked.stderr
     assert "this check failed" not in looked.stdout
     assert f"permissions problem {paths.folder} belongs to user {NOBODY}, not to you | {fix}\n" in looked.stdout
-    assert f"engine problem {paths.vm_lock} cannot be used: permission denied | make it yours: {fix}\n" in looked.stdout
+    assert f"engine problem {paths.remote} cannot be used: permission denied | make it yours: {fix}\n" in looked.stdout
     assert looked.stdout.count("belongs to user") == 1  # the keys in it go with it
     assert "b/findings.json" in looked.stdout
 

@@ -184,11 +184,13 @@ class Client:
 
 
 @contextmanager
-def serving(root: Path, *, read_only: bool = False, control: Listener | None = None) -> Iterator[socket.socket]:
+def serving(
+    root: Path, *, read_only: bool = False, control: Listener | None = None, owner: tuple[int, int] = (0, 0)
+) -> Iterator[socket.socket]:
     """A connection to a server of a folder, in a thread of this process."""
     ours, theirs = socket.socketpair()
     before = os.umask(0)
-    how = {"read_only": read_only, "control": control}
+    how = {"read_only": read_only, "control": control, "owner": owner}
     thread = threading.Thread(target=serve, args=(theirs, root), kwargs=how, daemon=True)
     thread.start()
     try:
@@ -209,9 +211,10 @@ def connected(
     read_only: bool = False,
     uid: int = 0,
     control: Listener | None = None,
+    owner: tuple[int, int] = (0, 0),
 ) -> Iterator[Client]:
     """A client that has attached as fid 0."""
-    with serving(root, read_only=read_only, control=control) as connection:
+    with serving(root, read_only=read_only, control=control, owner=owner) as connection:
         client = Client(connection)
         client.version()
         client.attach(uid=uid)

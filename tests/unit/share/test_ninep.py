@@ -194,6 +194,27 @@ def test_owners_are_what_containers_say(root: Path) -> None:
     assert (root / "made").stat().st_uid == os.getuid()
 
 
+def test_files_are_the_users_by_their_own_numbers(root: Path) -> None:
+    def owner(client: Client, name: str) -> list[int]:
+        return [client.getattr(client.walk(name))[who] for who in ("uid", "gid")]
+
+    me = (1000, 1001)
+    with connected(root, uid=1000, owner=me) as client:
+        assert owner(client, "a") == [1000, 1001]
+        client.clunk(client.create("mine", gid=1001))
+    assert os.listxattr(root / "mine") == [] and os.listxattr(root) == []  # nothing is noted of what is as it is here
+    with connected(root, uid=0, owner=me) as client:
+        client.clunk(client.create("roots", gid=0))
+        client.mkdir("roots-too")
+        assert owner(client, "roots") == owner(client, "roots-too") == [1000, 1001]
+        assert os.listxattr(root) == []
+        client.setattr(client.walk("roots"), 2 | 4, uid=0, gid=0)
+        assert owner(client, "roots") == [0, 0]
+    with connected(root, uid=33, owner=me) as client:
+        client.clunk(client.create("anothers", gid=33))
+        assert (owner(client, "anothers"), owner(client, "roots")) == ([33, 33], [0, 0])
+
+
 def test_modes_are_real_but_for_set_user_id(root: Path) -> None:
     (root / "suid").write_bytes(b"")
     (root / "suid").chmod(0o6755)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cove.drivers.qemu import devices
@@ -79,6 +82,21 @@ def test_a_link_that_containers_can_change_names_no_folder(home: Path, tmp_path:
     assert paths(Settings(share_home="no", shared_folders=(str(project), str(project / "same")))) == {
         str(project): False
     }
+
+
+def test_whose_files_are_in_containers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000, raising=False)
+    monkeypatch.setattr(os, "getgid", lambda: 100, raising=False)
+
+    def owner(**settings: Any) -> tuple[int, int]:
+        return folders.wanted(Settings(**settings))[0][0].owner
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert owner() == (1000, 100)
+    assert owner(folder_owner="root") == (0, 0)
+    assert owner(folder_owner="501:20") == (501, 20)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert owner() == (0, 0)
 
 
 def test_too_many_are_refused(home: Path, tmp_path: Path) -> None:

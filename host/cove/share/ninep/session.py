@@ -440,9 +440,11 @@ class Session:
         return look
 
     def _made(self, node: Node, look: Look, uid: int, gid: int) -> None:
-        """What a container makes is its user's, in a container's eyes."""
+        """What a container makes is its user's, in a container's eyes. Of root it is the folder's owner's, as on this computer: it needs no
+        note, and a note costs a look at each file from then on."""
         self._owners.forget(look)
-        owner = (self._owners.default[0] if uid == wire.NO_FID else uid, gid)
+        default = self._owners.default
+        owner = (default[0] if uid in (0, wire.NO_FID) else uid, default[1] if gid == 0 else gid)
         if owner != self._owners.default:
             self._owners.change(node, look, *owner)
 
