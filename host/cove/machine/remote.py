@@ -23,8 +23,8 @@ ENGINES = ("auto", "cove", "docker", "podman")
 COVE = "cove"
 _OF_ANY = frozenset({"bind_address"})
 _OF_OURS = _OF_ANY | {
-    "share_home", "shared_folders", "folder_owner", "insecure_registries", "registry_mirrors", "proxy", "http_proxy", "https_proxy", "no_proxy",
-    "proxy_in_containers", "certificates", "extra_certificates", "certificates_in_containers", "ssh_agent",
+    "share_home", "shared_folders", "folder_owner", "insecure_registries", "registry_mirrors", "proxy", "http_proxy", "https_proxy",
+    "no_proxy", "proxy_in_containers", "certificates", "extra_certificates", "certificates_in_containers", "ssh_agent",
 }  # fmt: skip
 _ADDRESS = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^@/\s:]+)@)?(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+))(?::(?P<port>[0-9]{1,5}))?/?",
