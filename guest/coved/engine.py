@@ -207,6 +207,7 @@ class Engine:
         assert self.shares is not None
         folders = tuple(Share(one.tag, one.path, one.read_only, one.driver, one.token) for one in told.shares)
         table = Table(folders, told.windows, told.fold_case, told.sockets)
+        self.shares.machine, self.shares.listed = told.machine, told.listed
         answer = await self.shares.set(table, told.lost)
         self._watching = asyncio.get_running_loop().create_task(self.containers.watch_again())  # when this is answered
         return answer

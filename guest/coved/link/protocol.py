@@ -447,12 +447,17 @@ class Shares:
     """Tags of those whose server has ended: what is mounted of them answers nothing any more, and goes, whoever uses it."""
     sockets: tuple[str, ...] = ()
     """Paths of the host's computer at which this engine answers there: in a container they mean the engine's own socket."""
+    machine: str = ""
+    """What the user calls this engine's machine, for commands that are proposed; "" when that is not known."""
+    listed: tuple[str, ...] = ()
+    """The folders of its setting, as the user wrote them."""
 
     def to_json(self) -> dict[str, Any]:
         shares = [share.to_json() for share in self.shares]
         return {
             "type": "shares", "id": self.id, "shares": shares, "windows": self.windows, "fold_case": self.fold_case,
             "lost": [*self.lost], "sockets": [*self.sockets],
+            "machine": self.machine, "listed": [*self.listed],
         }  # fmt: skip
 
 
@@ -522,6 +527,8 @@ def parse_host_message(message: Mapping[str, Any]) -> HostMessage:
                 tuple(
                     _text({"path": path}, "path") for path in _list({"sockets": [], **message}, "sockets", MAX_SOCKETS)
                 ),
+                _text({"machine": "", **message}, "machine"),
+                tuple(_text({"path": path}, "path") for path in _list({"listed": [], **message}, "listed", MAX_SHARES)),
             )
         case other:
             raise ProtocolError(f"unknown message {_shown(other)} from the host")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import posixpath
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,10 @@ class Shares:
         """Of those that are mounted."""
         self._errors: dict[str, str] = {}
         self._missing: tuple[Share, ...] = ()
+        self.machine = ""
+        """What the user calls this machine, "" for not known."""
+        self.listed: tuple[str, ...] = ()
+        """The folders of its setting."""
         self.users: Callable[[], Iterable[tuple[str, str]]] = tuple
         """Asked for what is in use: names of containers that run, and paths that they have of the user's computer."""
 
@@ -85,7 +90,8 @@ class Shares:
         """
         async with self._turn:
             for tag in lost:
-                log.error("the folder %s does not answer any more", tag)
+                for share in (share for share in self.table.shares if share.tag == tag):
+                    log.error("%s of the user's computer does not answer any more", share.path)
                 await to_the_end(abandonable(lambda tag=tag: mounting.drop(self._root / tag)))  # type: ignore[misc]
             gone = [share for share in self.table.shares if share not in table.shares and share.tag not in {*lost}]
             if busy := self.used_by(gone):
@@ -148,7 +154,7 @@ class Shares:
                 place = await abandonable(lambda: resolve(self.table, source, self.place, create=create))
         except TimeoutError:
             raise EngineError(
-                f"{source}: the folder of this computer does not answer (see: cove machine status)"
+                f"{source}: the folder of this computer does not answer (see: {self._status})"
             ) from None
         except NotShared as error:
             return await self._not_shared(source, error.path)
@@ -174,7 +180,7 @@ class Shares:
         except TimeoutError:
             raise EngineError(
                 f"{source}: the machine has not been given the folders of this computer yet; is its agent running?"
-                " (cove machine status)"
+                f" ({self._status})"
             ) from None
 
     async def _not_shared(self, source: str, led_to: str) -> Located:
@@ -183,9 +189,10 @@ class Shares:
             return Located(SOCKET)
         for share in self._missing:
             if Table((share,), self.table.windows, self.table.fold_case).find(led_to):
+                which = "" if share.path == source else f"{source}: "
                 raise EngineError(
-                    f"{source}: the folder {share.path} of this computer could not be shared with the machine:"
-                    f" {self._errors.get(share.tag, 'unknown error')} (see: cove machine status)"
+                    f"{which}the folder {share.path} of this computer could not be shared with the machine:"
+                    f" {self._errors.get(share.tag, 'unknown error')} (see: {self._status})"
                 )
         if led_to == self.table.normal(source) and await abandonable(lambda: Path(source).exists()):
             return Located(source)
@@ -199,11 +206,18 @@ class Shares:
         """How to share what is not; "" when that would be of no use. Whether it is a folder is not known here."""
         if self._means_the_engines(path):
             return ""
-        kept = "beside those of `cove config get shared_folders`" if self.table.shares else ""
-        way = " ".join(filter(None, ("; share it", kept)))
+        if self._missing and not self.table.shares:
+            return f"; no folder of this computer can be shared: {self._errors.get(self._missing[0].tag, 'unknown error')}"
         folder = posixpath.dirname(path)
         file = f"; of a file, share the folder that it lies in: {folder}" if folder != "/" else ""
-        return f"{way}: cove config set shared_folders {path} && cove machine restart{file}"
+        folders = ",".join([*self.listed, path])
+        value = folders if self.table.windows else shlex.quote(folders)
+        option, name = (f" -m {self.machine}", f" {self.machine}") if self.machine else ("", "")
+        return f"; share it: cove config set{option} shared_folders {value} && cove machine restart{name}{file}"
+
+    @property
+    def _status(self) -> str:
+        return f"cove machine status {self.machine}".rstrip()
 
     def _means_the_engines(self, path: str) -> bool:
         return is_of_the_vm(path) or bool(self._beside and f"{path}/".startswith(f"{self._beside}/"))

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from coved.link.protocol import Shared, SharedFolder, Shares
+from coved.link.protocol import MAX_SHARES, Shared, SharedFolder, Shares
 
 from cove.errors import CoveError, DriverError
-from cove.machine import usual_socket
+from cove.machine import effective, usual_socket
 from cove.machine.paths import MachinePaths
 from cove.share import choice, servers
 from cove.share import folders as listing
@@ -213,8 +213,9 @@ class Folders:
         # The link too, for its folder need not be one that is shared.
         sockets = [self._paths.docker_socket, *([usual_socket.path()] if usual_socket.leads_to(self._paths) else ())]
         message = Shares(
-            number, shares, listing.is_windows(), listing.fold_case(), lost, tuple(str(one) for one in sockets)
-        )
+            number, shares, listing.is_windows(), listing.fold_case(), lost, tuple(str(one) for one in sockets),
+            self._paths.name if self._paths.option else "", self._listed(),
+        )  # fmt: skip
         answer: asyncio.Future[Shared] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         try:
@@ -224,6 +225,13 @@ class Folders:
                 return await answer
         finally:
             del self._answers[number]
+
+    def _listed(self) -> tuple[str, ...]:
+        """The setting, for who proposes to add to it."""
+        try:
+            return effective.load(self._paths.settings).shared_folders[:MAX_SHARES]
+        except CoveError:
+            return ()
 
     def carried(self) -> list[Carried]:
         """The folders that the guest has or shall have from Cove's own server, for who tells it of changes in them."""

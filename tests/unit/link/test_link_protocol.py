@@ -57,6 +57,7 @@ def frame(text: bytes) -> bytes:
         Shares(1, ()),
         Shares(2, (FOLDER, SharedFolder("folder1", "C:\\Users", True, "agent", "ab12")), True, True, ("folder0",)),
         Shares(3, (), sockets=("/run/user/1000/cove/default/docker.sock",)),
+        Shares(4, (), machine="far", listed=("~/src", "/data:ro")),
     ],
 )
 def test_what_the_host_says_arrives(message: Any) -> None:

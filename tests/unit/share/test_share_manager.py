@@ -113,6 +113,17 @@ def test_devices_come_first_and_then_the_guest_is_told() -> None:
     asyncio.run(run())
 
 
+def test_the_guest_is_told_what_its_user_would_type() -> None:
+    async def run() -> None:
+        vm, paths = Vm(), MachinePaths("x")
+        paths.settings.parent.mkdir(parents=True)
+        paths.settings.write_text('shared_folders = ["/data:ro"]\n')
+        async with running(vm, HOME):
+            assert (vm.told[0]["machine"], vm.told[0]["listed"]) == ("x", ["/data:ro"])
+
+    asyncio.run(run())
+
+
 def test_an_agent_that_comes_later_leaves_devices_alone() -> None:
     async def run() -> None:
         vm = Vm()

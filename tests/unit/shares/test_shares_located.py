@@ -114,6 +114,32 @@ async def test_what_is_not_shared_is_refused_with_what_to_do(engine: Shares, tmp
 
 
 @looped
+async def test_what_is_proposed_names_the_machine_and_keeps_what_is_shared(engine: Shares) -> None:
+    engine.machine, engine.listed = "far", ("~/my src", "/data:ro")
+    await engine.set(Table((HOME,)))
+    proposed = r"set -m far shared_folders '~/my src,/data:ro,/nosuch/x' && cove machine restart far;"
+    with pytest.raises(InvalidParameter, match=proposed):
+        await engine.locate("/nosuch/x", create=True)
+
+
+@looped
+async def test_a_machine_that_can_have_no_folders_is_not_to_be_given_more(engine: Shares) -> None:
+    await engine.set(Table((Share("folder0", "/data", driver="virtiofs"),)))
+    with pytest.raises(InvalidParameter, match=r"machine; no folder of this computer can be shared: Invalid argument\)$"):
+        await engine.locate("/nosuch/x", create=True)
+
+
+@looped
+async def test_only_a_folder_that_was_mounted_is_said_to_answer_no_more(
+    engine: Shares, caplog: pytest.LogCaptureFixture
+) -> None:
+    await engine.set(Table((HOME,)), lost=["folder0"])  # an agent that has just come knows of none
+    assert not caplog.records
+    await engine.set(Table((HOME,)), lost=["folder0"])
+    assert [one.getMessage() for one in caplog.records] == ["/home/me of the user's computer does not answer any more"]
+
+
+@looped
 async def test_the_files_of_the_time_zone_are_the_users_own_for_reading_alone(tmp_path: Path) -> None:
     zone = Zone("Europe/Berlin", base64.b64encode(b"TZif2...").decode())
     told = [zone]
@@ -144,8 +170,11 @@ async def test_the_files_of_the_time_zone_are_the_users_own_for_reading_alone(tm
 async def test_a_folder_that_could_not_be_mounted_says_so(engine: Shares) -> None:
     broken = Share("folder1", "/data", driver="virtiofs")
     assert await engine.set(Table((HOME, broken))) == ({"folder1": "Invalid argument"}, [])
-    with pytest.raises(EngineError, match=r"/data of this computer could not be shared .* Invalid argument"):
+    with pytest.raises(EngineError, match=r"^/data/x: the folder /data of .* Invalid argument \(see: cove machine status\)"):
         await engine.locate("/data/x", create=True)
+    engine.machine = "far"
+    with pytest.raises(EngineError, match=r"^the folder /data of .* Invalid argument \(see: cove machine status far\)"):
+        await engine.locate("/data", create=True)
 
 
 @looped
