@@ -45,6 +45,19 @@ def way_out(paths: MachinePaths) -> str:
     return f"when the folders, or the settings ({cove_of(paths)} config edit), are right: cove machine restart {paths.name}"
 
 
+def _of_one(paths: MachinePaths, state: str) -> str:
+    """What to do about one that containers cannot use."""
+    again = f"restart the machine: cove machine restart {paths.name}"
+    if not paths.remote.exists():
+        return f"{again}; another folder_driver may do (docs/folders.md). What the folders' servers said: {paths.folders_log}"
+    if "has no 9p" in state:
+        return (
+            "install the extra modules of that computer's kernel (linux-modules-extra-...), modprobe 9p 9pnet_fd there, and"
+            f" {again}; or do without folders (docs/remote-hosts.md)"
+        )
+    return f"{again}. What was tried: cove machine logs --agent {paths.name}"
+
+
 def look(paths: MachinePaths) -> Found:
     told = {}
     if not vm_may_run(paths) or paths.down.exists():
@@ -54,6 +67,9 @@ def look(paths: MachinePaths) -> Found:
             told = ask(paths, "status", 4)
         except NoAgent:
             yield NOTE, "the machine's agent, which knows its folders, does not run"
+    if told.get("state") == "unreachable":
+        yield NOTE, "the other computer cannot be reached, so that nothing can be said of the folders there"
+        return
     folders = told.get("folders") or []
     for words in not_shared(paths, [one["path"] for one in folders] if told else None):
         yield NOTE if _no_carrier(paths) else WARNING, f"of the folders in the settings, {words}", way_out(paths)
@@ -66,11 +82,6 @@ def look(paths: MachinePaths) -> Found:
         elif one["state"] == NOT_YET:
             yield NOTE, f"the machine is about to mount {what}"
         else:
-            yield (
-                PROBLEM,
-                f"containers cannot use {what}: {one['state']}",
-                f"restart the machine: cove machine restart {paths.name}; another folder_driver may do"
-                f" (docs/folders.md). What the folders' servers said: {paths.folders_log}",
-            )
+            yield PROBLEM, f"containers cannot use {what}: {one['state']}", _of_one(paths, one["state"])
     if not folders and not _no_carrier(paths):
         yield NOTE, f"no folders of this computer are shared ({cove_of(paths)} config set share_home read-write)"

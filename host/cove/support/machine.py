@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import socket
 import time
@@ -12,9 +13,10 @@ from cove.agent import disk as disks
 from cove.agent import unattended
 from cove.agent.client import NoAgent, answers, ask, out_of_reach
 from cove.errors import CoveError
-from cove.machine import crashes, engine
+from cove.machine import crashes, engine, remote
 from cove.machine.locks import FileLock
 from cove.machine.paths import MachinePaths
+from cove.machine.remote import Remote
 from cove.machine.running import vm_may_run
 from cove.machine.sizes import approximate_size, format_size
 from cove.support import lost_ports
@@ -29,6 +31,17 @@ SKEW_S = 2.0
 def runs(paths: MachinePaths) -> bool:
     """Whether there is an engine to ask, or should be one: asking never starts a machine."""
     return vm_may_run(paths) and paths.docker_socket.exists() and not paths.down.exists()
+
+
+def why_not_asked(paths: MachinePaths) -> str:
+    """Why there is no engine to ask; "" when there is one."""
+    if not runs(paths):
+        return "the machine does not run"
+    if paths.remote.exists():
+        with contextlib.suppress(CoveError):
+            if ask(paths, "status", 4).get("state") == "unreachable":
+                return "the other computer cannot be reached"
+    return ""
 
 
 def look_at_processes(paths: MachinePaths) -> Found:
@@ -125,8 +138,8 @@ def look_at_disk(paths: MachinePaths) -> Found:
 
 
 def look_at_engine(paths: MachinePaths) -> Found:
-    if not runs(paths):
-        yield NOTE, "the machine does not run, so that its engine cannot be asked"
+    if why := why_not_asked(paths):
+        yield NOTE, f"{why}, so that its engine cannot be asked"
         return
     deadline = time.monotonic() + ENGINE_S
     answered = False
@@ -145,13 +158,22 @@ def look_at_engine(paths: MachinePaths) -> Found:
             return
         yield (
             PROBLEM, f"the engine does not answer at {paths.docker_socket}: {error}",
-            f"see why: cove machine ssh -m {paths.name} 'tail -50 /var/lib/cove/log/engine.log'; then: cove machine restart {paths.name}",
+            f"see why: {_engines_log(paths)}; then: cove machine restart {paths.name}",
         )  # fmt: skip
         return
     count = f"{_count(info.get('Containers'), 'container')}, {_count(info.get('Images'), 'image')}"
     yield OK, f"engine {version.get('Version')}, API {version.get('ApiVersion')}, {count}"
-    for warning in info.get("Warnings") or ():
-        yield NOTE, f"the engine says: {warning}"
+    if warnings := info.get("Warnings"):
+        limits = any("limit support" in one for one in warnings)
+        fix = "containers run, without these limits: the kernel there, or who started the engine, has no such cgroup controllers"
+        yield NOTE, f"the engine says: {'; '.join(warnings)}", fix if limits else ""
+
+
+def _engines_log(paths: MachinePaths) -> str:
+    """The command that shows what an engine has said."""
+    if (there := remote.load(paths)) is None:
+        return f"cove machine ssh -m {paths.name} 'tail -50 /var/lib/cove/log/engine.log'"
+    return f"cove machine logs {'' if there.is_ours else '--agent '}{paths.name}"
 
 
 def _count(number: Any, word: str) -> str:
@@ -159,8 +181,8 @@ def _count(number: Any, word: str) -> str:
 
 
 def look_at_clock(paths: MachinePaths) -> Found:
-    if not runs(paths):
-        yield NOTE, "the machine does not run"
+    if why := why_not_asked(paths):
+        yield NOTE, why
         return
     before = time.time()
     info = engine.get(paths.docker_socket, "/info", time.monotonic() + ENGINE_S)
@@ -186,42 +208,51 @@ def _moment(text: str) -> float:
 
 def look_at_registry(paths: MachinePaths) -> Found:
     """Names, network, proxy and certificates at once, as a pull meets them: the engine is asked what an image is at its registry."""
-    if not runs(paths):
-        yield NOTE, "the machine does not run, so that nothing can be said of its network"
+    if why := why_not_asked(paths):
+        yield NOTE, f"{why}, so that nothing can be said of its network"
         return
     try:
         engine.get(paths.docker_socket, "/distribution/busybox/json", time.monotonic() + REGISTRY_S)
     except engine.Refusal as error:
-        yield from _refused(error, cove_of(paths))
+        yield from _refused(error, cove_of(paths), remote.load(paths))
     except (OSError, ValueError) as error:
         yield (
             WARNING,
             f"the engine did not say within {REGISTRY_S:.0f} s whether it reaches Docker Hub: {error}",
-            "look at the network of this computer, and its proxy",
+            f"look at the network of {_where(remote.load(paths))}, and its proxy",
         )
     else:
         yield OK, "Docker Hub is reached from the machine"
 
 
-def _refused(error: engine.Refusal, cove: str) -> Iterator[tuple[str, str] | tuple[str, str, str]]:
+def _where(there: Remote | None) -> str:
+    return "this computer" if there is None else str(there.address)
+
+
+def _refused(
+    error: engine.Refusal, cove: str, there: Remote | None
+) -> Iterator[tuple[str, str] | tuple[str, str, str]]:
     words = error.message
+    mirror = f"give a mirror: {cove} config set registry_mirrors https://MIRROR"
+    if there is not None and not there.is_ours:
+        mirror = f"give {there.engine} a mirror there"
     if "is not allowed by your administrator's policy" in words:
         yield NOTE, "Docker Hub is not allowed by the administrator's policy, and is not asked"
     elif error.status == 403:  # Docker Hub itself says 401: this is most often a page of what filters connections
         yield (
             WARNING,
             f"Docker Hub, or what answers in its place, refuses the machine: {words[:120]}",
-            "a proxy or a firewall may forbid it: ask who runs your network; or give a mirror:"
-            f" {cove} config set registry_mirrors https://MIRROR",
+            f"a proxy or a firewall may forbid it: ask who runs your network; or {mirror}",
         )
     elif error.status in (401, 404, 429) or "toomanyrequests" in words.lower():
         yield OK, f"Docker Hub is reached from the machine (it says: {words[:120]})"
     elif "no such host" in words or "lookup" in words or "server misbehaving" in words:
-        yield (
-            WARNING, f"names are not found from the machine: {words}",
-            "the machine asks this computer's own resolver: when this computer finds them, restart the machine after a change"
-            f" of networks; else give a mirror: {cove} config set registry_mirrors https://MIRROR",
-        )  # fmt: skip
+        resolver = (
+            "the machine asks this computer's own resolver: when this computer finds them, restart the machine after a change of networks"
+            if there is None
+            else f"{there.address} asks its own resolver, /etc/resolv.conf there"
+        )
+        yield WARNING, f"names are not found from the machine: {words}", f"{resolver}; else {mirror}"
     elif "x509" in words or "certificate" in words.lower():
         yield (
             WARNING, f"the registry's certificate is not trusted in the machine: {words}",
@@ -232,14 +263,13 @@ def _refused(error: engine.Refusal, cove: str) -> Iterator[tuple[str, str] | tup
         yield (
             WARNING,
             f"Docker Hub is not reached from the machine: {words}",
-            "look at the network of this computer, and its proxy; or give a mirror:"
-            f" {cove} config set registry_mirrors https://MIRROR",
+            f"look at the network of {_where(there)}, and its proxy; or {mirror}",
         )
 
 
 def look_at_ports(paths: MachinePaths) -> Found:
-    if not runs(paths):
-        yield NOTE, "nothing is published while the machine does not run"
+    if why := why_not_asked(paths):
+        yield NOTE, f"{why}, so that nobody can say what is published"
         return
     containers = engine.get(paths.docker_socket, "/containers/json", time.monotonic() + ENGINE_S)
     published, untried = _published(containers)

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -514,6 +515,51 @@ def test_a_folder_of_the_settings_that_is_missing(
     paths.remote.unlink()
     engine._lock.release()
     assert [each.state for each in found("folders")] == [NOTE, WARNING]
+
+
+FAR = Remote(remote.address("me@there"), "ssh-ed25519 AAAA", "cove", instance="ab12")
+
+
+@pytest.fixture
+def far(paths: MachinePaths, engine: Engine) -> MachinePaths:
+    """A machine of another computer that runs."""
+    remote.save(paths, FAR)
+    paths.remote_run.write_text("{}")
+    return paths
+
+
+def test_of_a_computer_that_is_out_of_reach_each_check_says_so_once(
+    far: MachinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in (machine, folders):
+        monkeypatch.setattr(each, "ask", lambda *_: {"state": "unreachable"})
+    for check in ("engine", "clock", "ports", "registry", "folders"):
+        (told,) = found(check)
+        assert (told.state, told.fix) == (NOTE, "")
+        assert told.text.startswith("the other computer cannot be reached")
+
+
+def test_what_is_proposed_for_another_computer_can_be_done_there(
+    far: MachinePaths, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = "the machine cannot mount it: the kernel of that host has no 9p (modules 9p and 9pnet_fd)"
+    shared = {"path": "/data", "access": "read-only", "driver": "Cove's own 9p", "state": state}
+    for each in (machine, folders):
+        monkeypatch.setattr(each, "ask", lambda *_: {"state": "running", "folders": [shared]})
+    assert "modprobe 9p 9pnet_fd there" in worst("folders").fix
+    shared["state"] = "its server has ended"
+    assert "folder_driver" not in worst("folders").fix
+    engine.answers["/distribution/busybox/json"] = (500, "dial tcp: lookup x: no such host")
+    assert "me@there asks its own resolver" in worst("registry").fix
+    engine.answers["/info"] |= {"Warnings": ["WARNING: No memory limit support", "WARNING: No pids limit support"]}
+    (told,) = [each for each in found("engine") if each.state == NOTE]
+    assert told.text.endswith("No memory limit support; WARNING: No pids limit support")
+    assert "cgroup controllers" in told.fix
+    engine.answers["/_ping"] = (500, "it hangs")
+    assert "cove machine logs default;" in worst("engine").fix
+    remote.save(far, replace(FAR, engine="podman", socket="/run/podman.sock"))
+    assert "cove machine logs --agent default;" in worst("engine").fix
+    assert "give podman a mirror there" in worst("registry").fix
 
 
 LOST = {"127.0.0.1:8080/tcp": "nginx (process 123) has it", "[::1]:53/udp": "", "0.0.0.0:9003/tcp": ""}
