@@ -152,11 +152,19 @@ def laptop(far: RemoteHost) -> Iterator[Laptop]:
 
 def test_an_engine_of_ours_comes_to_a_host_and_goes(laptop: Laptop, far: RemoteHost) -> None:
     files, traces = far.changed(), far.traces()
-    said = laptop.cove("machine", "init", "--ssh", f"root@{far.address}", "--host-key", far.fingerprint, "far")
-    assert "Cove's own engine" in said
-    laptop.cove(*web("first", 18471))  # which starts it
+    (source := laptop.home / "src").mkdir()
+    share = [word for each in (source, "/no/such") for word in ("--share", str(each))]
+    said = laptop.run("machine", "init", "--ssh", f"root@{far.address}", "--host-key", far.fingerprint, *share, "far")
+    assert "Cove's own engine" in said.stdout, said.stderr
+    assert "/no/such is not shared: there is no such folder" in said.stderr
+    started = laptop.run("machine", "start", "far")
+    assert started.returncode == 0, started.stderr
+    laptop.cove(*web("first", 18471))
     assert page(18471) == "first\n"
     status = laptop.status()
+    assert "/no/such is not shared: there is no such folder" in started.stderr
+    state = status["folders"][0]["state"]
+    assert (state == "shared") or f"{source}: {state}" in started.stderr
     assert (status["state"], status["engine"], status["host"]) == ("running", "cove", f"root@{far.address}")
     assert status["host_key"] == far.fingerprint
     assert "unreachable" not in laptop.cove("machine", "list")

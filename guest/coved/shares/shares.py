@@ -153,9 +153,7 @@ class Shares:
             async with asyncio.timeout(ANSWER_S):
                 place = await abandonable(lambda: resolve(self.table, source, self.place, create=create))
         except TimeoutError:
-            raise EngineError(
-                f"{source}: the folder of this computer does not answer (see: {self._status})"
-            ) from None
+            raise EngineError(f"{source}: the folder of this computer does not answer (see: {self._status})") from None
         except NotShared as error:
             return await self._not_shared(source, error.path)
         except FileNotFoundError:
@@ -207,7 +205,9 @@ class Shares:
         if self._means_the_engines(path):
             return ""
         if self._missing and not self.table.shares:
-            return f"; no folder of this computer can be shared: {self._errors.get(self._missing[0].tag, 'unknown error')}"
+            return (
+                f"; no folder of this computer can be shared: {self._errors.get(self._missing[0].tag, 'unknown error')}"
+            )
         folder = posixpath.dirname(path)
         file = f"; of a file, share the folder that it lies in: {folder}" if folder != "/" else ""
         folders = ",".join([*self.listed, path])

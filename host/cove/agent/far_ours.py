@@ -104,6 +104,9 @@ class Ours(Far):
                 f"the engine on {self.remote.address} did not answer within {READY_S:.0f} s",
                 f"end it and start it again: cove machine restart {self._paths.name}",
             ) from None
+        missing = (await asyncio.to_thread(listing.wanted, wanted))[1]
+        if amiss := [*missing, *await self._folders.amiss()]:
+            report(Event("folders", "; ".join(amiss)))
 
     async def _brought(self, engine: RemoteEngine, report: Report) -> Payload:
         last = Event("engine", "bringing it there")

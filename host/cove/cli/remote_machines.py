@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cove.cli import config
 from cove.cli.command import agreed
 from cove.cli.errors import CliError
 from cove.errors import CoveError, RemoteError
@@ -30,6 +31,9 @@ def made(
     name: str, where: str, engine: str, host_key: str, accepted: bool, shared: Sequence[str], asks: bool
 ) -> tuple[MachinePaths, Remote]:
     """Make a machine of another computer. Raises `CoveError`."""
+    from cove.agent import changes
+    from cove.remote.engine import HINT_9P, has_9p
+
     lifecycle.absent(name)
     # What leaves this computer for another one is for its user to say (docs/decisions/0073).
     file = settings.render(settings.Settings())
@@ -41,9 +45,16 @@ def made(
     connection = _introduced(where, host_key, accepted, asks)
     try:
         found = _engine(connection, engine)
+        warnings = changes.taken(MachinePaths(name), wanted, ["shared_folders"]) if shared else []
+        if shared and found.is_ours and not has_9p(connection):
+            warnings.append(
+                f"shared_folders: the kernel of that host seems to have no 9p, by which they come there: {HINT_9P}"
+            )
     finally:
         connection.close()
-    return lifecycle.init(name, wanted, found), found
+    paths = lifecycle.init(name, wanted, found)
+    config.warn(warnings)
+    return paths, found
 
 
 def pinned_anew(name: str, where: str, host_key: str, accepted: bool) -> Remote | None:

@@ -19,6 +19,9 @@ from cove.remote.payload import Payload
 LEAST_KERNEL = (5, 14)
 """cgroup.kill; what else the engine needs is older."""
 LOOK_S, INSTALL_S, START_S, STOP_S, REMOVE_S = 60.0, 1800.0, 240.0, 240.0, 900.0
+HINT_9P = (
+    "install the extra modules of that computer's kernel (linux-modules-extra-...), and modprobe 9p 9pnet_fd there"
+)
 _HINT_ROOT = (
     "log in as root, or let this user run sudo without a password; an engine without root is not offered"
     " (one that is there, docker's or podman's, can be used: --engine docker)"
@@ -115,6 +118,11 @@ def look(host: Host) -> Found:
         docker=told.get("docker", [""])[0], podman=told.get("podman", [""])[0], missing=tuple(told.get("missing", [])),
         engines=tuple(Installed(name, state == "up", label) for name, state, label in engines),
     )  # fmt: skip
+
+
+def has_9p(host: Host) -> bool:
+    """Whether folders of the user's computer can be had there. Raises `RemoteError`."""
+    return host.run(scripts.words(scripts.HAS_9P), timeout_s=LOOK_S).status == 0
 
 
 @dataclass

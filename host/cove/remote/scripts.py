@@ -150,6 +150,9 @@ LOG = _HEAD + 'tail -c 1048576 "$kept/$1/data/log/engine.log"'
 REMOVE = _HEAD + 'rm -rf "$kept/$1" && { rmdir "$kept" 2>/dev/null; rmdir "$boot" 2>/dev/null; [ ! -e "$kept/$1" ]; }'
 """NAME, of one that runs no more."""
 
+HAS_9P = _HEAD + "grep -qw 9p /proc/filesystems && [ -d /sys/module/9pnet_fd ] || modprobe -nqa 9p 9pnet_fd"
+"""Whether its kernel can have folders of the user's computer."""
+
 
 def words(script: str, *values: str, label: str | None = None, root: str = "") -> list[str]:
     """The command that runs ``script`` with these arguments, the ``label`` (any text, made one line) last.

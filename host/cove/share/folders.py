@@ -18,6 +18,8 @@ MAX_LINKS = 40
 """As systems have it."""
 
 
+SHARED = "shared"
+"""The state of a folder that containers can use."""
 NOT_YET = "not mounted yet"
 """The state of a folder which the machine, just started, is about to mount."""
 

@@ -20,13 +20,15 @@ from cove.machine import effective, usual_socket
 from cove.machine.paths import MachinePaths
 from cove.share import choice, servers
 from cove.share import folders as listing
-from cove.share.folders import NOT_YET, Folder
+from cove.share.folders import NOT_YET, SHARED, Folder
 from cove.share.servers import Plugs
 
 log = logging.getLogger(__name__)
 
 ANSWER_S = 40.0
 """Seconds in which the guest mounts or unmounts folders; devices may take a third of it each to come."""
+SETTLED_S = 10.0
+"""Who starts a machine is kept waiting no longer than that for the guest's word on its folders."""
 MOUNTED_AT = "/run/cove/host"
 """In the guest (`coved.shares.shares`)."""
 MAX_ENDS, ENDS_S = 3, 60.0
@@ -81,6 +83,8 @@ class Folders:
         self._unmounted: dict[str, str] = {}
         """What the guest said at last, by tag."""
         self._mounted: set[str] = set()
+        self._settled = asyncio.Event()
+        """The guest has said what it could mount, once."""
         self._away = False
         self._guards: dict[str, asyncio.Task[None]] = {}
         self._ends: dict[str, list[float]] = {}
@@ -202,6 +206,7 @@ class Folders:
             self._outdated = set()
             self._mounted = {folder.tag for folder in told} - set(said.errors)
             self._unmounted = {tag: f"the machine cannot mount it: {words}" for tag, words in said.errors.items()}
+            self._settled.set()
 
     async def _tell(self, folders: Sequence[Folder], lost: tuple[str, ...] = ()) -> Shared:
         """Raises TimeoutError."""
@@ -309,10 +314,22 @@ class Folders:
             for folder in self._folders
         ]
 
+    async def amiss(self) -> list[str]:
+        """What is to be said after a start, once the guest has answered, or does not for a while: what is wrong, and with which folders."""
+        if self._folders:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLED_S):
+                    await self._settled.wait()
+        found: dict[str, list[str]] = {}
+        for folder in self._folders:
+            if (state := self._state(folder)) not in (SHARED, NOT_YET):
+                found.setdefault(state, []).append(str(folder.path))
+        return [f"{', '.join(paths)}: {state}" for state, paths in found.items()]
+
     def _state(self, folder: Folder) -> str:
         if wrong := self._trouble or self._broken.get(folder.tag) or self._unmounted.get(folder.tag):
             return wrong
-        return "shared" if folder.tag in self._mounted else NOT_YET
+        return SHARED if folder.tag in self._mounted else NOT_YET
 
 
 async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Shared]) -> Shared:

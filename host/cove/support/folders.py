@@ -10,7 +10,7 @@ from cove.errors import CoveError
 from cove.machine import effective, remote
 from cove.machine.paths import MachinePaths
 from cove.machine.running import vm_may_run
-from cove.share.folders import NOT_YET, wanted
+from cove.share.folders import NOT_YET, SHARED, wanted
 from cove.support.findings import NOTE, OK, PROBLEM, WARNING, Found, cove_of
 
 
@@ -51,10 +51,9 @@ def _of_one(paths: MachinePaths, state: str) -> str:
     if not paths.remote.exists():
         return f"{again}; another folder_driver may do (docs/folders.md). What the folders' servers said: {paths.folders_log}"
     if "has no 9p" in state:
-        return (
-            "install the extra modules of that computer's kernel (linux-modules-extra-...), modprobe 9p 9pnet_fd there, and"
-            f" {again}; or do without folders (docs/remote-hosts.md)"
-        )
+        from cove.remote.engine import HINT_9P  # for who has such a machine
+
+        return f"{HINT_9P}, and {again}; or do without folders (docs/remote-hosts.md)"
     return f"{again}. What was tried: cove machine logs --agent {paths.name}"
 
 
@@ -77,7 +76,7 @@ def look(paths: MachinePaths) -> Found:
         return
     for one in folders:
         what = f"{one['path']} ({one['access']}, by {one['driver']})"
-        if one["state"] == "shared":
+        if one["state"] == SHARED:
             yield OK, f"containers can use {what}"
         elif one["state"] == NOT_YET:
             yield NOTE, f"the machine is about to mount {what}"

@@ -13,7 +13,7 @@ import pytest
 from cove.errors import RemoteError
 from cove.image.tree import Tree, file, symlink
 from cove.remote import payload, scripts
-from cove.remote.engine import Found, RemoteEngine, look
+from cove.remote.engine import Found, RemoteEngine, has_9p, look
 from cove.remote.host import Host, Ran
 from cove.remote.payload import Payload
 
@@ -57,6 +57,11 @@ def told(**changes: str) -> Ran:
         "root": "sudo", "cgroup": "v2",
     }  # fmt: skip
     return Ran(0, "".join(f"{key}={value}\n" for key, value in {**lines, **changes}.items()).encode(), b"")
+
+
+@pytest.mark.parametrize(("status", "has"), [(0, True), (1, False), (127, False)])  # 127: nor modprobe
+def test_a_host_says_whether_it_can_have_folders(status: int, has: bool) -> None:
+    assert has_9p(Says(Ran(status, b"", b""))) is has
 
 
 def test_this_computer_is_looked_at() -> None:

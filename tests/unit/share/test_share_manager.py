@@ -109,6 +109,10 @@ def test_devices_come_first_and_then_the_guest_is_told() -> None:
                 ("folder0", "/home/me", False), ("folder1", "/data", True), ("folder1", "/link", True),
             ]  # fmt: skip
             assert states(folders) == ["shared", "the machine cannot mount it: Invalid argument", "no such fsdev"]
+            assert await folders.amiss() == [
+                "/data: the machine cannot mount it: Invalid argument",
+                "/b: no such fsdev",
+            ]
 
     asyncio.run(run())
 
@@ -120,6 +124,30 @@ def test_the_guest_is_told_what_its_user_would_type() -> None:
         paths.settings.write_text('shared_folders = ["/data:ro"]\n')
         async with running(vm, HOME):
             assert (vm.told[0]["machine"], vm.told[0]["listed"]) == ("x", ["/data:ro"])
+
+    asyncio.run(run())
+
+
+def test_a_start_waits_until_the_guest_has_said_of_its_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        vm, said = Vm(), asyncio.Event()
+        vm.errors = {"folder0": "no 9p", "folder1": "no 9p"}
+        send = vm.send
+
+        def late(message: dict[str, Any]) -> None:
+            said.set()
+            asyncio.get_running_loop().call_later(0.05, send, message)
+
+        monkeypatch.setattr(vm, "send", late)
+        async with running(vm, HOME, DATA) as folders:
+            await said.wait()
+            assert await folders.amiss() == ["/home/me, /data: the machine cannot mount it: no 9p"]
+        async with running(Vm()) as folders:
+            assert await folders.amiss() == []
+        monkeypatch.setattr(manager, "SETTLED_S", 0.0)
+        monkeypatch.setattr(vm, "send", lambda _message: None)
+        async with running(vm, HOME) as folders:
+            assert await folders.amiss() == []  # it is not known, and status says so
 
     asyncio.run(run())
 

@@ -125,7 +125,9 @@ async def test_what_is_proposed_names_the_machine_and_keeps_what_is_shared(engin
 @looped
 async def test_a_machine_that_can_have_no_folders_is_not_to_be_given_more(engine: Shares) -> None:
     await engine.set(Table((Share("folder0", "/data", driver="virtiofs"),)))
-    with pytest.raises(InvalidParameter, match=r"machine; no folder of this computer can be shared: Invalid argument\)$"):
+    with pytest.raises(
+        InvalidParameter, match=r"machine; no folder of this computer can be shared: Invalid argument\)$"
+    ):
         await engine.locate("/nosuch/x", create=True)
 
 
@@ -170,7 +172,9 @@ async def test_the_files_of_the_time_zone_are_the_users_own_for_reading_alone(tm
 async def test_a_folder_that_could_not_be_mounted_says_so(engine: Shares) -> None:
     broken = Share("folder1", "/data", driver="virtiofs")
     assert await engine.set(Table((HOME, broken))) == ({"folder1": "Invalid argument"}, [])
-    with pytest.raises(EngineError, match=r"^/data/x: the folder /data of .* Invalid argument \(see: cove machine status\)"):
+    with pytest.raises(
+        EngineError, match=r"^/data/x: the folder /data of .* Invalid argument \(see: cove machine status\)"
+    ):
         await engine.locate("/data/x", create=True)
     engine.machine = "far"
     with pytest.raises(EngineError, match=r"^the folder /data of .* Invalid argument \(see: cove machine status far\)"):
