@@ -40,6 +40,7 @@ def of_remote(paths: MachinePaths, warn: Callable[[str], None], *, forced: bool)
 
     ``forced``: it is forgotten also when that computer cannot be reached, or does not do it; `warn` is told what is left there.
     """
+    has_run = paths.agent_log.exists()
     try:
         ending.stop(paths, in_order=False, forced=forced)
         take_away(paths, warn)
@@ -51,7 +52,8 @@ def of_remote(paths: MachinePaths, warn: Callable[[str], None], *, forced: bool)
         with contextlib.suppress(CoveError):
             if (found := remote.load(paths)) is not None and found.is_ours:
                 left = f": {' and '.join(found.places)} of {found.address}, and what runs of it"
-        warn(f"{error.message}; the machine is forgotten, and what it had there may be left{left}")
+        had = f", and what it had there may be left{left}" if has_run else "; it has never run, and had nothing there"
+        warn(f"{error.message}; the machine is forgotten{had}")
         paths.remote_run.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -368,12 +369,18 @@ def list_machines(as_json: bool) -> None:
     if as_json:
         json_output.show(machines)
         return
-    print(f"{'NAME':<20}{'STATE':<12}{'ACCELERATOR':<14}DOCKER SOCKET")
-    for one in machines:
+    print("\n".join(_table(machines)))
+
+
+def _table(machines: list[dict[str, Any]]) -> list[str]:
+    """What runs a machine is its accelerator, or another computer."""
+    by = [f"ssh {one['host']}" if "host" in one else one.get("accelerator", "-") for one in machines]
+    width = max(14, *(len(each) + 2 for each in by)) if by else 14
+    rows = [f"{'NAME':<20}{'STATE':<12}{'ACCELERATOR':<{width}}DOCKER SOCKET"]
+    for one, each in zip(machines, by, strict=True):
         socket = sockets.shown(Path(one["docker_socket"]))
-        print(
-            f"{one['machine']:<20}{one['state']:<12}{'ssh' if 'host' in one else one.get('accelerator', '-'):<14}{socket}"
-        )
+        rows.append(f"{one['machine']:<20}{one['state']:<12}{each:<{width}}{socket}")
+    return rows
 
 
 @group.command()
@@ -452,6 +459,18 @@ def _remove_remote(name: str, force: bool, as_json: bool) -> None:
     json_output.told(as_json, f"removed machine {name}", machine=name, state="removed")
 
 
+def _refuse_name(name: str, words: tuple[str, ...]) -> None:
+    """Raises `CliError` for a command that begins with a machine's name, as those of other commands do, where -m names none."""
+    from cove.machine import lifecycle
+
+    context = click.get_current_context()
+    if words and not (context.params["chosen"] or context.obj.machine) and words[0] in lifecycle.names():
+        raise CliError(
+            f"cove: {words[0]} is a machine, which is named with -m here: cove machine ssh -m {shlex.join(words)}\n"
+            f"      for the command of that name in {name}: cove machine ssh -m {name} {shlex.join(words)}"
+        )
+
+
 @group.command(context_settings={"allow_interspersed_args": False})  # ssh free -m
 @chosen
 @click.argument("words", metavar="[COMMAND] [ARG...]", nargs=-1, type=click.UNPROCESSED)
@@ -466,10 +485,12 @@ def ssh(name: str, words: tuple[str, ...]) -> int:
     from cove.cli.ssh_words import ssh_words
     from cove.progress import renderer
 
+    _refuse_name(name, words)
     paths = MachinePaths(name)
     if (there := remote.load(paths)) is not None:
         from cove.cli import remote_machines
 
+        remote_machines.tell_unreachable(paths, there)
         return subprocess.call([*remote_machines.ssh_words(paths, there), *words])
     ssh_words(paths, 0)  # without the program there is nothing to start a machine for
     with renderer(f"Cove is starting machine {name}") as report:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from cove.remote.connection import Connection
 
 
+CONNECT_S = 15
+"""In which another computer answers who wants a shell there."""
+ASK_S = 4.0
 _MISSING = {
     "docker": "it is to listen at /run/docker.sock, and your user there to be in the group docker",
     "podman": "have its API served: systemctl enable --now podman.socket, or systemctl --user for your user alone",
@@ -151,6 +154,20 @@ def rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     return found + _folder_rows(value)
 
 
+def tell_unreachable(paths: MachinePaths, found: Remote) -> None:
+    """Say on standard error that a shell there may not be had, when the agent knows it."""
+    import sys
+
+    from cove.agent.client import ask
+
+    try:
+        told = ask(paths, "status", ASK_S)
+    except CoveError:  # it does not run: nobody knows
+        return
+    if told.get("state") == "unreachable":
+        print(f"cove: {found.address} was out of reach at the last try: {told['lost_because']}", file=sys.stderr)
+
+
 def ssh_words(paths: MachinePaths, found: Remote) -> list[str]:
     """The system's ssh to the computer itself, which is to have the key that was pinned. Raises `CoveError` when there is no ssh."""
     program = shutil.which("ssh")
@@ -161,6 +178,8 @@ def ssh_words(paths: MachinePaths, found: Remote) -> list[str]:
     file = str(paths.known_hosts).replace("%", "%%")
     words = [
         program,
+        "-o",
+        f"ConnectTimeout={CONNECT_S}",
         "-o",
         f'UserKnownHostsFile="{file}"',
         "-o",
