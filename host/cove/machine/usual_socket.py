@@ -1,8 +1,9 @@
 """~/.docker/run/docker.sock, where Docker Desktop has a user's socket: a link to the default machine's, for programs that read no docker
 contexts and look there (testcontainers of Node and of Java).
 
-Others have a link there as well, to a socket that may be away for now. So what a link of Cove's leads to is kept beside it, and no other one
-is replaced."""
+Others have a link there as well, to a socket that may be away for now. So what a link of Cove's leads to is kept beside it, and no
+other one is replaced.
+"""
 
 from __future__ import annotations
 
