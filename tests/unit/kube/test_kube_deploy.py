@@ -366,19 +366,36 @@ def test_pods_that_a_cluster_does_not_take_are_told_when_the_time_is_over(place:
     assert f"Deployment web: FailedCreate: {quota}" in place.said
 
 
+def warn(place: Place, name: str, identifier: str, second: int) -> None:
+    about = {"kind": "Job", "name": name, "uid": identifier}
+    event = {"involvedObject": about, "type": "Warning", "reason": "FailedCreate", "message": f"{name} {second}"}
+    more = {"metadata": {"name": f"{name}-{second}"}, "lastTimestamp": f"2026-01-01T00:00:0{second}Z"}
+    place.model.create({"kind": "Event", **event, **more})
+
+
 def test_a_job_whose_pods_a_cluster_does_not_take_is_told_with_its_last_warning(place: Place) -> None:
     Later(place.model)
     applied = place.deploy(only("migrate"))
-    for number, (name, second) in enumerate((("migrate", 1), ("migrate", 3), ("migrate", 2), ("other", 4))):
-        event = {"involvedObject": {"kind": "Job", "name": name}, "type": "Warning", "reason": "FailedCreate"}
-        more = {"message": f"{name} {second}", "lastTimestamp": f"2026-01-01T00:00:0{second}Z"}
-        place.model.create({"kind": "Event", "metadata": {"name": f"e{number}"}, **event, **more})
+    identifier = place.model.get("Job", "migrate")["metadata"]["uid"]
+    for second in (1, 3, 2):
+        warn(place, "migrate", identifier, second)
+    warn(place, "other", "of-the-other", 4)
     with pytest.raises(CoveError) as caught:
         place.roll_out(applied, limit_s=2)
     assert caught.value.message.splitlines() == [
         "Job migrate does not run within the time",
         "Job migrate: FailedCreate: migrate 3",
     ]
+
+
+def test_a_job_is_not_explained_by_the_warnings_of_the_one_before_it(place: Place) -> None:
+    Later(place.model)
+    place.deploy(only("migrate"))
+    warn(place, "migrate", place.model.get("Job", "migrate")["metadata"]["uid"], 1)
+    config = {**SHOP, "services": {"migrate": {"image": "migrate:2", "restart": "no"}}}
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(place.deploy(config), limit_s=2)
+    assert caught.value.message == "Job migrate does not run within the time"
 
 
 def test_pods_that_a_cluster_takes_after_all_have_only_been_told_of(place: Place) -> None:
