@@ -149,9 +149,15 @@ def _route(text: str) -> Route:
     number = terms.number(port)
     if not host or not service or not equals or (colon and number is None):
         raise CliError(f"--ingress {text}: it is HOST=SERVICE or HOST=SERVICE:PORT")
-    if not _HOST.fullmatch(host) or len(host) > 253:
+    if not _HOST.fullmatch(host) or len(host) > 253 or _is_address(host):
         raise CliError(f"--ingress {text}: {host!r} is no name of a host")
     return Route(host, service, number)
+
+
+def _is_address(host: str) -> bool:
+    """As Kubernetes reads them: also 010.0.0.1."""
+    parts = host.split(".")
+    return len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)
 
 
 def _inspected(context: Context, names: Sequence[str]) -> list[Any]:
