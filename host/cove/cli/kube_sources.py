@@ -18,6 +18,7 @@ from cove.cli.client import quote
 from cove.cli.command import Context
 from cove.cli.errors import CliError
 from cove.cli.flags import one_of
+from cove.kube.shown import printable
 
 if TYPE_CHECKING:
     from cove.kube.generate.manifests import Options, Route
@@ -130,7 +131,7 @@ def manifest_options(asked: Asked) -> Options:
 def tell(notes: Sequence[Note], *, strict: bool) -> None:
     """On stderr, each on a line. Raises `CliError` when something is lost that must not be."""
     for note in notes:
-        print(f"not carried: {note}" if note.lost else f"note: {note}", file=sys.stderr)
+        print(printable(f"not carried: {note}" if note.lost else f"note: {note}"), file=sys.stderr)
     if strict and (lost := sum(note.lost for note in notes)):
         things = "1 thing" if lost == 1 else f"{lost} things"
         raise CliError(f"{things} cannot be carried to Kubernetes, and --strict is given: nothing is done")

@@ -12,7 +12,7 @@ from cove.errors import CoveError
 from cove.kube.deploy.applying import TEMPLATE
 from cove.kube.deploy.cluster import AGAIN_S, GONE, Cluster, Object, Refused
 from cove.kube.generate.manifests import APPLICATION, NAME
-from cove.kube.shown import shown
+from cove.kube.shown import inset, printable
 
 FINAL = {"ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"}
 """For what a container waits in vain."""
@@ -42,7 +42,7 @@ class Trouble(NamedTuple):
     """Of the pod, where it has said something."""
 
     def __str__(self) -> str:
-        return shown(f"{self.about}: {self.reason}" + (f": {self.text}" if self.text else ""))
+        return inset(f"{self.about}: {self.reason}" + (f": {self.text}" if self.text else ""))
 
 
 class Rollout:
@@ -156,7 +156,7 @@ class Rollout:
             failed = kind == "Job" and condition["type"] == "Failed" and condition["status"] == "True"
             stuck = condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
             if failed or (kind == "Deployment" and stuck and _is_current(found)):
-                told = shown(f"{kind} {name} has failed: {condition.get('message') or condition.get('reason') or ''}")
+                told = inset(f"{kind} {name} has failed: {condition.get('message') or condition.get('reason') or ''}")
                 raise self._error(told, self._those_of(kind, name))
 
     def _those_of(self, kind: str, name: str) -> list[Trouble]:
@@ -213,7 +213,7 @@ class Rollout:
     def _last_lines(self, trouble: Trouble) -> list[str]:
         for previous in (True, False):
             if lines := self._cluster.logs(trouble.about, trouble.container, lines=LOG_LINES, previous=previous):
-                return [f"the last that {trouble.about} has said:", *(f"  {line}" for line in lines)]
+                return [f"the last that {trouble.about} has said:", *(f"  {printable(line)}" for line in lines)]
         return []
 
 
