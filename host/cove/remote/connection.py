@@ -44,6 +44,8 @@ class Connection(Host):
 
     def __init__(self, to: Address, transport: _Transport, before: Connection | None, kept: _Ended) -> None:
         self.address = to
+        self.host_key = trust.as_text(transport.get_remote_server_key())
+        """Its kind and base64."""
         self._transport = transport
         self._before = before
         self._kept = kept
@@ -76,11 +78,6 @@ class Connection(Host):
         # A thread: who sends waits as long as the kernel takes nothing more.
         threading.Thread(target=self._transport.ask, name="connection-asked", daemon=True).start()
         return self._transport.heard.wait(within_s) and self.is_active()
-
-    @property
-    def host_key(self) -> str:
-        """Its kind and base64."""
-        return trust.as_text(self._transport.get_remote_server_key())
 
     def is_active(self) -> bool:
         return self._transport.is_active()
@@ -191,9 +188,10 @@ def shown_keys(to: Address) -> Iterator[str]:
                 ending.callback(line.end)
                 transport = _greeted(line.sock, kinds)
                 ending.callback(transport.close)
+                key = trust.as_text(transport.get_remote_server_key())
         except paramiko.ssh_exception.IncompatiblePeer:
             continue
-        yield trust.as_text(transport.get_remote_server_key())
+        yield key
 
 
 def _connect(to: Address, host_key: str, behind: tuple[Address, ...]) -> Connection:

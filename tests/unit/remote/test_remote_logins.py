@@ -61,7 +61,9 @@ def test_a_file_may_have_the_public_half_alone(home: Path, monkeypatch: pytest.M
     monkeypatch.setattr(login, "_of_agent", lambda *_given: (unwanted, wanted))
     with contextlib.ExitStack() as stack:
         offered = [*login._offered(way.find(Address("far")), [], [], stack)]
-    assert offered == [(f"{home}/.ssh/work.pub (by the SSH agent)", wanted)]
+    assert [(name, key.asbytes()) for name, key in offered] == [
+        (f"{home}/.ssh/work.pub (by the SSH agent)", wanted.asbytes())
+    ]
 
 
 def test_a_private_key_is_no_public_one(home: Path) -> None:
