@@ -16,6 +16,7 @@ from cove.errors import CoveError, RemoteError
 from cove.machine import lifecycle, remote, settings
 from cove.machine.paths import MachinePaths
 from cove.machine.remote import COVE, Remote
+from cove.plain import printable
 
 if TYPE_CHECKING:
     from cove.remote.connection import Connection
@@ -181,6 +182,4 @@ def show_log(paths: MachinePaths, found: Remote, *, follow: bool, tail: int | No
     finally:
         made.close()
     shown = b"".join(lines[-tail:] if tail else lines if tail is None else [])
-    sys.stdout.write(
-        "".join(one if one.isprintable() or one in "\n\t" else "?" for one in shown.decode("utf-8", "replace"))
-    )
+    sys.stdout.write(printable(shown.decode("utf-8", "replace"), "\n\t"))

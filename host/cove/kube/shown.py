@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from cove.plain import printable
+
 
 def shown(text: str) -> str:
-    """Without what a terminal would do: colours, a title, lines written over."""
-    return "".join(one if one.isprintable() or one in "\n\t" else "?" for one in text)
+    """Without what a terminal would do, but for lines and tabs."""
+    return printable(text, "\n\t")

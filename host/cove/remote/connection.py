@@ -19,6 +19,7 @@ import paramiko
 
 from cove.errors import RemoteError, TransportError
 from cove.machine.remote import Address, fingerprint
+from cove.plain import printable
 from cove.remote import login, trust, way
 from cove.remote.host import Host, Ran
 from cove.remote.way import Way
@@ -120,9 +121,11 @@ class Connection(Host):
             hint = ""
             if error.code == 1:
                 hint = "its sshd forbids it: AllowStreamLocalForwarding and AllowTcpForwarding in sshd_config(5)"
-            raise TransportError(f"{what} of {self.address} does not answer: {error.text or error}", hint) from error
+            raise TransportError(
+                f"{what} of {self.address} does not answer: {printable(error.text or str(error))}", hint
+            ) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise TransportError(f"{what} of {self.address} does not answer: {_words(error)}") from error
+            raise TransportError(f"{what} of {self.address} does not answer: {printable(_words(error))}") from error
 
 
 class _Heard:
