@@ -80,10 +80,10 @@ def wanted(settings: Settings) -> tuple[list[Folder], list[str]]:
 
 
 def _owner(setting: str) -> tuple[int, int]:
-    if setting == "root" or (setting == "user" and sys.platform == "win32"):
-        return 0, 0
-    if setting == "user":
+    if setting == "user" and sys.platform != "win32":
         return os.getuid(), os.getgid()
+    if setting in ("root", "user"):
+        return 0, 0
     uid, _, gid = setting.partition(":")
     return int(uid), int(gid)
 
