@@ -5,6 +5,7 @@ is told, and makes another.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import socket
 import subprocess
@@ -33,6 +34,8 @@ BEHIND_S = 30.0
 """How often a host behind another one is asked."""
 MAX_OUTPUT = 4 << 20
 """Bytes of what a command says on each of its two ways out."""
+# What fails is told by errors; without a handler Python writes what paramiko notes, the host's words in it, to the terminal.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 _CHUNK = 1 << 16
 _GLOBAL_REQUEST = 80
 """SSH_MSG_GLOBAL_REQUEST (RFC 4254)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from cove.machine.paths import MachinePaths
 from cove.machine.remote import COVE, Remote, fingerprint
 from cove.remote import trust
 from cove.transport.ssh import make_key
-from ssh_server import Server
+from ssh_server import LIMIT_S, Server
 
 
 @pytest.fixture
@@ -124,3 +126,17 @@ def test_the_key_of_a_host_that_was_installed_anew_is_pinned(home: Path, host: S
     found = remote_machines.pinned_anew("far", str(host.address), fingerprint(new), False)
     assert found == remote.load(paths) == Remote(host.address, new, COVE)
     assert remote_machines.pinned_anew("far", str(host.address), fingerprint(new), False) is None  # it has it
+
+
+def test_a_refusal_is_all_that_is_told(home: Path, host: Server) -> None:
+    words = ["machine", "init", "--ssh", str(host.address), "--host-key", "SHA256:other", "far"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cove", *words],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"cove: {host.address} shows the host key SHA256:")
+    assert len(done.stderr.splitlines()) == 2, done.stderr  # and nothing of paramiko's
