@@ -51,7 +51,7 @@ def _of_one(paths: MachinePaths, state: str) -> str:
     if not paths.remote.exists():
         return f"{again}; another folder_driver may do (docs/folders.md). What the folders' servers said: {paths.folders_log}"
     if "has no 9p" in state:
-        from cove.remote.engine import HINT_9P  # for who has such a machine
+        from cove.remote.kernel import HINT_9P  # for who has such a machine
 
         return f"{HINT_9P}, and {again}; or do without folders (docs/remote-hosts.md)"
     return f"{again}. What was tried: cove machine logs --agent {paths.name}"
