@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from coved.remote.places import KEPT, OF_THE_BOOT, STREAMS
+
 from cove.errors import RemoteError
 from cove.machine import architecture
 from cove.machine.architecture import Architecture
@@ -152,7 +154,7 @@ class RemoteEngine:
             if ran.status:
                 raise _failed(
                     "the engine cannot be installed on that host", ran,
-                    f"it needs 200 MB in {scripts.KEPT}, on a file system from which programs may be run",
+                    f"it needs 200 MB in {KEPT}, on a file system from which programs may be run",
                 )  # fmt: skip
         self._run(scripts.TIDY, self.name, payload.digest, timeout_s=LOOK_S)
 
@@ -171,7 +173,7 @@ class RemoteEngine:
         ran = self._run(scripts.START, self.name, payload.digest, *ids, stdin=told, timeout_s=START_S)
         answer = _answer("the engine does not start on that host", ran)
         digest = str(answer["system"]).rpartition("system-")[2]
-        streams = f"{scripts.OF_THE_BOOT}/{self.name}/streams.sock"
+        streams = f"{OF_THE_BOOT}/{self.name}/{STREAMS}"
         return Running(streams, str(answer["boot_id"]), digest, bool(answer["began"]))
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
 """What a shell does on a host, in POSIX words and with tools that every Linux has (busybox's are enough).
 
 Each script is run as ``sh -c SCRIPT cove ARGUMENT...``: values are arguments and never part of a script, and what they may be is checked
-here. The folders are those of `coved.remote.places`.
+here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-KEPT, OF_THE_BOOT = "/var/lib/cove-remote", "/run/cove-remote"
+from coved.remote.places import KEPT, OF_THE_BOOT
+
 _HEAD = f"""
 set -u
 umask 022
