@@ -84,6 +84,9 @@ class Ours(Far):
         given = await asyncio.to_thread(registries.told, wanted, policy.load())
         self._running = await asyncio.to_thread(engine.start, self._payload, given, told.to_json())
         self._ssh_agent = wanted.ssh_agent
+        if self._running.amiss:
+            log.warning("%s", self._running.amiss)
+            report(Event("engine", self._running.amiss))
         transport, plugs, listed = self._made(connection, self._running, wanted)
         self._plugs, self._transport = plugs, transport
         await asyncio.to_thread(transport.connect)
