@@ -16,6 +16,7 @@ from cove.remote import payload, scripts
 from cove.remote.engine import Found, RemoteEngine, look
 from cove.remote.host import Host, Ran
 from cove.remote.payload import Payload
+from coved.remote.places import KEPT, OF_THE_BOOT
 
 GOOD = Found("x86_64", "6.1.0-18-amd64", "alice", 1000, 1000, "sudo", "v2")
 NAME, DIGEST = "0123456789abcdef", "ab" * 32
@@ -189,7 +190,7 @@ class AHost:
         )
 
     def runs(self, script: str, *values: str) -> Ran:
-        script = script.replace(scripts.KEPT, f"{self.folder}/kept").replace(scripts.OF_THE_BOOT, f"{self.folder}/boot")
+        script = script.replace(KEPT, f"{self.folder}/kept").replace(OF_THE_BOOT, f"{self.folder}/boot")
         script = script.replace("PATH=$PATH", f"PATH={self.programs}:$PATH")
         return ThisComputer().run(scripts.words(script, *values), timeout_s=60)
 
