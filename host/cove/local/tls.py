@@ -7,6 +7,7 @@ import select
 import selectors
 import socket
 import ssl
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,6 +21,9 @@ MOST = 16
 """Who have connected and not shown it yet."""
 RECORD = 1 << 14
 """Bytes that are encrypted as one; the most that TLS has."""
+
+# Not epoll nor kqueue, which forget a listener that another thread closes, and who waits with it.
+_Selector = selectors.SelectSelector if sys.platform == "win32" else selectors.PollSelector
 
 
 def connect(port: int, keys: Path, timeout_s: float) -> Joined:
@@ -79,7 +83,7 @@ class _Strangers:
         self._listener = listener
         self._context = context
         self._until: dict[Stream, float] = {}
-        self._changes = selectors.DefaultSelector()
+        self._changes = _Selector()
         listener.setblocking(False)
         self._changes.register(listener, selectors.EVENT_READ)
 

@@ -22,6 +22,7 @@ LEAST_KERNEL = (5, 14)
 """cgroup.kill; what else the engine needs is older."""
 LOOK_S, INSTALL_S, START_S, STOP_S, REMOVE_S = 60.0, 1800.0, 240.0, 240.0, 900.0
 _TOLD = ("machine", "kernel", "system", "login", "root", "cgroup", "uid", "gid")
+_DIGITS = re.compile(r"[0-9a-f]{1,64}")
 _ID = re.compile(r"[0-9]{1,10}")
 _ENGINE = re.compile(r"([0-9a-f]{1,64}) (up|down) (.*)")
 _HINT_ROOT = (
@@ -180,10 +181,12 @@ class RemoteEngine:
         ids = (f"{self.found.uid}", f"{self.found.gid}")
         ran = self._run(scripts.START, self.name, payload.digest, *ids, stdin=told, timeout_s=START_S)
         answer = _answer("the engine does not start on that host", ran, "system", "boot_id")
-        digest = answer["system"].rpartition("system-")[2]
+        digest, boot_id = answer["system"].rpartition("system-")[2], answer["boot_id"]
+        if not (_DIGITS.fullmatch(digest) and _DIGITS.fullmatch(boot_id)):
+            raise _failed("the engine that runs on that host is none of Cove's", ran)
         streams = f"{OF_THE_BOOT}/{self.name}/{STREAMS}"
         amiss = _KEPT_OUT if scripts.KEPT_OUT.encode() in ran.out.split() else ""
-        return Running(streams, answer["boot_id"], digest, bool(answer.get("began")), amiss)
+        return Running(streams, boot_id, digest, bool(answer.get("began")), amiss)
 
     def stop(self) -> None:
         """Containers are stopped, and nothing of it is there but its files. Raises `RemoteError`."""

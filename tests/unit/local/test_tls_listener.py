@@ -103,6 +103,30 @@ def test_who_says_a_byte_now_and_then_holds_nobody_up(tmp_path: Path) -> None:
     listener.close()
 
 
+def test_a_listener_that_is_closed_keeps_nobody_waiting(tmp_path: Path) -> None:
+    ours = keys(tmp_path / "ours")
+    for _ in range(20):
+        listener = Listener(ours)
+        failures: list[OSError] = []
+        waits = threading.Event()
+
+        def accept(
+            listener: Listener = listener, failures: list[OSError] = failures, waits: threading.Event = waits
+        ) -> None:
+            waits.set()
+            try:
+                listener.accept(10 * WAIT_S)
+            except OSError as error:
+                failures.append(error)
+
+        waiting = threading.Thread(target=accept, daemon=True)
+        waiting.start()
+        assert waits.wait(WAIT_S)
+        listener.close()
+        waiting.join(WAIT_S)
+        assert failures, "it waits for those who cannot come"
+
+
 def test_a_listener_that_says_a_byte_now_and_then_is_none(tmp_path: Path) -> None:
     over = threading.Event()
 

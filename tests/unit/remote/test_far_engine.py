@@ -156,6 +156,12 @@ def test_an_answer_that_is_none_is_said(out: bytes) -> None:
         RemoteEngine(Says(told(), Ran(0, out, b"")), NAME, "").start(Payload(DIGEST, Path("archive")))
 
 
+def test_an_engine_of_other_words_is_none_of_ours() -> None:
+    said = b'{"system": "/system-1\\u001b[2J", "boot_id": "b", "began": true}'
+    with pytest.raises(RemoteError, match="is none of Cove's"):
+        RemoteEngine(Says(told(), Ran(0, said, b"")), NAME, "").start(Payload(DIGEST, Path("archive")))
+
+
 def test_a_failure_without_words_of_the_engine_has_those_of_the_command() -> None:
     host = Says(told(), Ran(1, b'{"boot_id": "b", "system": "s"}\n', b"no such file\n"))
     with pytest.raises(RemoteError, match="does not start on that host: no such file"):
