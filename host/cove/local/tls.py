@@ -23,7 +23,10 @@ RECORD = 1 << 14
 """Bytes that are encrypted as one; the most that TLS has."""
 
 # Not epoll nor kqueue, which forget a listener that another thread closes, and who waits with it.
-_Selector = selectors.SelectSelector if sys.platform == "win32" else selectors.PollSelector
+if sys.platform == "win32":
+    _Selector = selectors.SelectSelector
+else:
+    _Selector = selectors.PollSelector
 
 
 def connect(port: int, keys: Path, timeout_s: float) -> Joined:
