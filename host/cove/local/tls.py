@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import selectors
 import socket
@@ -88,7 +89,10 @@ class _Strangers:
         self._until: dict[Stream, float] = {}
         self._changes = _Selector()
         listener.setblocking(False)
-        self._changes.register(listener, selectors.EVENT_READ)
+        try:
+            self._changes.register(listener, selectors.EVENT_READ)
+        except ValueError as error:
+            raise OSError(errno.EBADF, "the listener is closed") from error
 
     def __enter__(self) -> _Strangers:
         return self
