@@ -13,6 +13,7 @@ from coved.remote.places import KEPT, OF_THE_BOOT, STREAMS
 from cove.errors import RemoteError
 from cove.machine import architecture
 from cove.machine.architecture import Architecture
+from cove.plain import printable
 from cove.progress import Event, Report, ignore
 from cove.remote import scripts
 from cove.remote.host import Host, Ran
@@ -25,6 +26,7 @@ _TOLD = ("machine", "kernel", "system", "login", "root", "cgroup", "uid", "gid")
 _DIGITS = re.compile(r"[0-9a-f]{1,64}")
 _ID = re.compile(r"[0-9]{1,10}")
 _ENGINE = re.compile(r"([0-9a-f]{1,64}) (up|down) (.*)")
+_PATH = re.compile(r"/[\w./-]{1,107}", re.ASCII)
 _HINT_ROOT = (
     "log in as root, or let this user run sudo without a password; an engine without root is not offered"
     " (one that is there, docker's or podman's, can be used: --engine docker)"
@@ -115,7 +117,7 @@ def look(host: Host) -> Found:
     told: dict[str, list[str]] = {}
     for line in ran.out.decode("utf-8", "replace").splitlines():
         key, _, value = line.partition("=")
-        told.setdefault(key, []).append(value)
+        told.setdefault(key, []).append(printable(value))
     one = {key: told[key][0] for key in _TOLD if key in told}
     uid, gid = one.pop("uid", ""), one.pop("gid", "")
     if len(one) != len(_TOLD) - 2 or not (_ID.fullmatch(uid) and _ID.fullmatch(gid)):
@@ -123,9 +125,15 @@ def look(host: Host) -> Found:
     engines = [found.groups() for value in told.get("engine", []) if (found := _ENGINE.fullmatch(value))]
     return Found(
         **one, uid=int(uid), gid=int(gid),
-        docker=told.get("docker", [""])[0], podman=told.get("podman", [""])[0], missing=tuple(told.get("missing", [])),
+        docker=_socket(told.get("docker", [])), podman=_socket(told.get("podman", [])),
+        missing=tuple(told.get("missing", [])),
         engines=tuple(Installed(name, state == "up", label) for name, state, label in engines),
     )  # fmt: skip
+
+
+def _socket(said: list[str]) -> str:
+    """A path, and nothing that a shell would take for something else; "" for none."""
+    return next((path for path in said[:1] if _PATH.fullmatch(path)), "")
 
 
 @dataclass
@@ -234,5 +242,5 @@ def _answer(failure: str, ran: Ran, *texts: str) -> dict[str, Any]:
 
 def _failed(failure: str, ran: Ran, hint: str = "") -> RemoteError:
     said = (ran.err or ran.out).decode("utf-8", "replace").strip()
-    last = "".join(one if one.isprintable() else " " for one in said.rpartition("\n")[2][:300])
+    last = said.rpartition("\n")[2][:300]
     return RemoteError(f"{failure}: {last or f'exit status {ran.status}'}", hint)
