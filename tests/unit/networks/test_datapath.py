@@ -277,13 +277,13 @@ def test_of_a_machine_that_others_use_as_well_root_alone_comes_to_containers(lab
             _libc.setfsuid(0)
 
     with tcp_server(path, 80, b"page"):
-        assert lab.run(fetch, "10.201.0.2", 80).startswith("page")
+        assert lab.run(fetch, "10.201.0.2", 80, 15).startswith("page")
         assert lab.run(as_nobody, fetch, "10.201.0.2", 80, 0.5) == ""
-        assert within(other, lambda: as_nobody(fetch, "10.201.0.2", 80)).startswith("page"), (
+        assert within(other, lambda: as_nobody(fetch, "10.201.0.2", 80, 15)).startswith("page"), (
             "what is inside is no user's"
         )
     with lab.run(as_nobody, socket.create_server, ("0.0.0.0", 8081)):  # what containers have asked is answered
-        within(other, lambda: socket.create_connection(("10.201.0.1", 8081), 20).close())
+        within(other, lambda: socket.create_connection(("10.201.0.1", 8081), 15).close())
 
 
 def test_what_is_bound_for_all_is_reached_from_inside_as_people_know_it(lab: Lab) -> None:
