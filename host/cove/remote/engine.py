@@ -174,9 +174,12 @@ class RemoteEngine:
         streams = f"{scripts.OF_THE_BOOT}/{self.name}/streams.sock"
         return Running(streams, str(answer["boot_id"]), digest, bool(answer["began"]))
 
-    def stop(self) -> None:
-        """Containers are stopped, and nothing of it is there but its files. Raises `RemoteError`."""
-        self._stop(scripts.STOP)
+    def stop(self, *, hurried: bool = False) -> None:
+        """Containers are stopped, and nothing of it is there but its files; ``hurried``: containers have little time for it.
+
+        Raises `RemoteError`.
+        """
+        self._stop(scripts.END if hurried else scripts.STOP)
 
     def _stop(self, script: str) -> None:
         ran = self._run(script, self.name, timeout_s=STOP_S)
