@@ -273,7 +273,12 @@ def test_a_host_that_is_out_of_reach_is_forgotten_by_force(laptop: Laptop, far: 
     laptop.cove("machine", "start", "far")
     instance = laptop.status()["instance"]
     far.stop()
-    assert "cannot be reached" in laptop.refused("machine", "stop", "far")
+    refused = laptop.refused("machine", "stop", "far")
+    assert "cannot be reached" in refused
+    assert "cove machine stop --force far" in refused
+    assert "what runs there goes on" in laptop.cove("machine", "stop", "--force", "far")
+    status = laptop.status()
+    assert (status["state"], status["agent_pid"]) == ("running", None)
     done = laptop.run("machine", "rm", "--force", "far")
     assert done.returncode == 0, done.stderr
     assert f"/var/lib/cove-remote/{instance}" in done.stderr
