@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ class Folders:
     def plug(self) -> None:
         """Give the VM what it does not have yet, while it goes on; `wanted_by_guest` waits for that."""
         self._away = False
+        self._driver.on_over(partial(_tell_soon, asyncio.get_running_loop(), self.wanted_by_guest))
         self._plugging = self._begin(self._plug())
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -316,6 +318,11 @@ async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Shared]) -> Sh
     finally:
         answer.cancel()
         given_up.cancel()
+
+
+def _tell_soon(loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the agent has just ended
+        loop.call_soon_threadsafe(tell)
 
 
 def _given_up() -> CoveError:
