@@ -443,8 +443,12 @@ def test_a_stop_goes_on_when_the_agent_is_told_to_end(
         machine.may_stop.clear()
         stop = asyncio.create_task(asyncio.to_thread(ask, paths, "stop", LIMIT_S, in_order=True, forced=False))
         await machine.stopping.wait()
+        under_way = service._stopping
         service.end()
-        await asyncio.sleep(0)  # it is told
+        for _ in range(10):  # what it is told, it does in the event loop
+            await asyncio.sleep(0)
+        assert service._stopping is under_way
+        assert not machine.has_ended
         machine.may_stop.set()
         await stop
         assert machine.stopped == [False]
