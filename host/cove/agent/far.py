@@ -150,6 +150,9 @@ class Far(Place):
             self._why = error
             self._settle(error)
             raise
+        except asyncio.CancelledError:  # which says nothing of that host
+            self._settle(AgentError(f"the try to reach {self.remote.address} was given up"))
+            raise
         except BaseException as error:
             self._why = AgentError(
                 f"{self.remote.address}: {str(error) or type(error).__name__}",

@@ -346,6 +346,7 @@ def test_a_host_out_of_reach_is_not_stopped_and_comes_back(
         with pytest.raises(RemoteError, match="cannot be reached"):
             await machine.stop(ignore, asyncio.Event())
         assert paths.remote_run.exists()
+        assert "CancelledError" not in machine.status()["lost_because"]
         host.fails = None
         await until(lambda: machine.connection is not None)
         await machine.close()
