@@ -143,7 +143,8 @@ class Far(Place):
                 if not made.is_active():
                     raise RemoteError(f"the connection to {self.remote.address} has broken again")
             except BaseException:
-                await asyncio.to_thread(made.close)
+                with contextlib.suppress(Exception):  # the first failure is the one that is told
+                    await asyncio.to_thread(made.close)
                 await self._drop()
                 raise
         except CoveError as error:
