@@ -29,10 +29,6 @@ CONTROLLERS = (
 """By the names that all versions know. Without those of nodes: the one node here has no kubelet that would tell of itself."""
 
 
-def missing(folder: Path) -> list[str]:
-    return [name for name in PROGRAMS if not has(folder, name)]
-
-
 def has(folder: Path, name: str) -> bool:
     return os.access(folder / name, os.X_OK)
 
@@ -45,10 +41,10 @@ def running(programs: Path, folder: Path) -> Iterator[Path]:
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     key.write_bytes(made.private_bytes(*pem))
     tokens.write_text(f"{TOKEN},admin,admin,system:masters\n")
-    etcd, peer, secure, inner = _free_ports(4)
     certificates = folder / "certificates"
     authority = certificates / "apiserver.crt"
     with contextlib.ExitStack() as processes:
+        etcd, peer, secure, inner = (processes.enter_context(_own_port()) for _ in range(4))
 
         def start(name: str, *words: str) -> subprocess.Popen[bytes]:
             return processes.enter_context(_process([str(programs / name), *words], folder / f"{name}.log"))
@@ -61,6 +57,7 @@ def running(programs: Path, folder: Path) -> Iterator[Path]:
             f"--listen-peer-urls=http://127.0.0.1:{peer}",
             f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
             f"--initial-cluster=default=http://127.0.0.1:{peer}",
+            "--socket-reuse-port",
             "--unsafe-no-fsync",
         )
         _wait(store, folder / "etcd.log", lambda: _answers(f"http://127.0.0.1:{etcd}/health"))
@@ -71,6 +68,7 @@ def running(programs: Path, folder: Path) -> Iterator[Path]:
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
             f"--secure-port={secure}",
+            "--permit-port-sharing",
             f"--token-auth-file={tokens}",
             "--authorization-mode=RBAC",
             "--allow-privileged=true",
@@ -88,6 +86,7 @@ def running(programs: Path, folder: Path) -> Iterator[Path]:
                 f"--kubeconfig={kubeconfig}",
                 "--bind-address=127.0.0.1",
                 f"--secure-port={inner}",
+                "--permit-port-sharing",
                 f"--cert-dir={folder / 'manager'}",
                 "--leader-elect=false",
                 f"--controllers={','.join(CONTROLLERS)}",
@@ -114,10 +113,13 @@ def _kubeconfig(url: str, authority: Path) -> dict[str, object]:
     }
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        some = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in some]
+@contextlib.contextmanager
+def _own_port() -> Iterator[int]:
+    """Of localhost, for one of these processes: they share it with who holds it here, so nobody else comes to have it before them."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))  # it does not listen: connections are the other's
+        yield held.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ KINDS = {
 }  # fmt: skip
 API_OF = {KINDS[plural]: group for group, plurals in GROUPS.items() for plural in plurals} | {"Namespace": "v1"}
 SCHEMA = "1.33"
-_FIELDS = ("metadata.name", "involvedObject.kind", "involvedObject.name", "type")
+_FIELDS = ("metadata.name", "involvedObject.kind", "involvedObject.name", "involvedObject.uid", "type")
 """Of field selectors."""
 Key = tuple[str, str, str]
 """(plural, namespace, name)"""

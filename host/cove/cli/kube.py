@@ -13,6 +13,7 @@ from cove.cli import kube_sources
 from cove.cli.clicked import Group, Integer, switch
 from cove.cli.command import Context
 from cove.cli.kube_play import play
+from cove.kube.shown import shown
 
 if TYPE_CHECKING:
     from cove.kube.deploy.cluster import Cluster
@@ -87,7 +88,7 @@ def _of_a_cluster(command: Any) -> Any:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 @group.command(

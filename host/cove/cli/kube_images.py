@@ -13,6 +13,7 @@ from cove.cli.docker_config import Credentials
 from cove.cli.errors import CliError, DaemonError
 from cove.cli.hints import hinted
 from cove.cli.reference import Reference, parse_reference
+from cove.plain import printable
 
 if TYPE_CHECKING:
     from cove.kube.generate.model import Workload
@@ -25,7 +26,7 @@ def pushed(context: Context, workloads: Sequence[Workload], registry: str) -> di
     if not registry:
         if built := sorted({one.image for one in workloads if one.built}):
             raise CliError(
-                f"the cluster cannot have {', '.join(built)}: made here, and in no registry\n"
+                f"the cluster cannot have {', '.join(map(printable, built))}: made here, and in no registry\n"
                 "      --registry HOST/PREFIX names one that the cluster can pull from"
             )
         return {}
@@ -37,9 +38,9 @@ def pushed(context: Context, workloads: Sequence[Workload], registry: str) -> di
         if _exists(context, one.image):
             found[one.image] = _push(context, one.image, target(one.image, registry))
         elif one.built:
-            raise CliError(f"there is no image {one.image}\n      build it: cove compose build")
+            raise CliError(f"there is no image {printable(one.image)}\n      build it: cove compose build")
         else:
-            print(f"image {one.image} is not here: the cluster pulls it where it is", file=sys.stderr)
+            print(f"image {printable(one.image)} is not here: the cluster pulls it where it is", file=sys.stderr)
     return found
 
 

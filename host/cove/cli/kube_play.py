@@ -14,6 +14,8 @@ from cove.cli import as_json as json_output
 from cove.cli.clicked import Command, switch
 from cove.cli.command import Context
 from cove.cli.errors import CliError, os_error_text
+from cove.kube.shown import shown
+from cove.plain import printable
 
 if TYPE_CHECKING:
     from cove.kube.play.documents import Node
@@ -111,14 +113,14 @@ def _play(
 
     def say(text: str) -> None:
         if not quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(shown(text), file=sys.stderr, flush=True)
 
     for each in left_out:
         say(f"left out: {each}")
     for each in sorted(problems.notes):
         say(f"note: {each}")
     if not plan.all_pods:
-        raise CliError(f"cove: there is nothing to start in {file}: no Pod, Deployment or Job")
+        raise CliError(f"cove: there is nothing to start in {printable(file)}: no Pod, Deployment or Job")
     engine = ClientEngine(context.engine, quiet=quiet)
     found = run.prepare(engine, plan, say, replace=replace, named=named)
     for text in found:
@@ -142,7 +144,7 @@ def _documents(file: str) -> list[Node]:
     if file != STDIN and Path(file).is_dir():
         found = sorted(str(each) for each in Path(file).iterdir() if each.suffix in SUFFIXES)
         if not found:
-            raise CliError(f"cove: there is no file of {', '.join(SUFFIXES)} in {file}")
+            raise CliError(f"cove: there is no file of {', '.join(SUFFIXES)} in {printable(file)}")
         return [node for each in found for node in _of_file(each)]
     return _of_file(file)
 
@@ -154,11 +156,11 @@ def _of_file(file: str) -> list[Node]:
         with sys.stdin.buffer if file == STDIN else Path(file).open("rb") as stream:
             data = stream.read(documents.MAX_BYTES + 1)
     except OSError as error:
-        raise CliError(f"cove: {os_error_text(error)}") from error
+        raise CliError(f"cove: {printable(os_error_text(error))}") from error
     try:
         return documents.read(data.decode("utf-8-sig"), "STDIN" if file == STDIN else file)
     except UnicodeDecodeError:
-        raise CliError(f"cove: {file} is not UTF-8: that is no manifest") from None
+        raise CliError(f"cove: {printable(file)} is not UTF-8: that is no manifest") from None
 
 
 def _tell(plan: Plan, result: Result, *, started: bool) -> None:

@@ -18,6 +18,7 @@ from cove.cli.client import quote
 from cove.cli.command import Context
 from cove.cli.errors import CliError
 from cove.cli.flags import one_of
+from cove.plain import printable
 
 if TYPE_CHECKING:
     from cove.kube.generate.manifests import Options, Route
@@ -130,7 +131,7 @@ def manifest_options(asked: Asked) -> Options:
 def tell(notes: Sequence[Note], *, strict: bool) -> None:
     """On stderr, each on a line. Raises `CliError` when something is lost that must not be."""
     for note in notes:
-        print(f"not carried: {note}" if note.lost else f"note: {note}", file=sys.stderr)
+        print(printable(f"not carried: {note}" if note.lost else f"note: {note}"), file=sys.stderr)
     if strict and (lost := sum(note.lost for note in notes)):
         things = "1 thing" if lost == 1 else f"{lost} things"
         raise CliError(f"{things} cannot be carried to Kubernetes, and --strict is given: nothing is done")
@@ -149,9 +150,15 @@ def _route(text: str) -> Route:
     number = terms.number(port)
     if not host or not service or not equals or (colon and number is None):
         raise CliError(f"--ingress {text}: it is HOST=SERVICE or HOST=SERVICE:PORT")
-    if not _HOST.fullmatch(host) or len(host) > 253:
+    if not _HOST.fullmatch(host) or len(host) > 253 or _is_address(host):
         raise CliError(f"--ingress {text}: {host!r} is no name of a host")
     return Route(host, service, number)
+
+
+def _is_address(host: str) -> bool:
+    """As Kubernetes reads them: also 010.0.0.1."""
+    parts = host.split(".")
+    return len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)
 
 
 def _inspected(context: Context, names: Sequence[str]) -> list[Any]:

@@ -1,5 +1,9 @@
 """~/.docker/run/docker.sock, where Docker Desktop has a user's socket: a link to the default machine's, for programs that read no docker
-contexts and look there (testcontainers of Node and of Java)."""
+contexts and look there (testcontainers of Node and of Java).
+
+Others have a link there as well, to a socket that may be away for now. So what a link of Cove's leads to is kept beside it, and no
+other one is replaced.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,11 @@ def create(paths: MachinePaths) -> None:
     place = path()
     with contextlib.suppress(OSError):
         if os.path.lexists(place):
-            if not place.is_symlink() or place.readlink().parent.is_dir():
-                return  # of a machine that is gone its sockets' folder is, too
+            if not _is_left_over(place):
+                return
             place.unlink()
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _record().write_bytes(os.fsencode(paths.docker_socket))  # first: without it the link would be nobody's
         place.symlink_to(paths.docker_socket)
 
 
@@ -35,7 +40,18 @@ def remove(paths: MachinePaths) -> None:
     if leads_to(paths):
         with contextlib.suppress(OSError):
             path().unlink()
+            _record().unlink(missing_ok=True)
             path().parent.rmdir()  # ours, when nothing else is in it
+
+
+def _record() -> Path:
+    return path().with_name("docker.sock.cove")
+
+
+def _is_left_over(place: Path) -> bool:
+    """Cove's own link, to a machine that is gone: its sockets' folder is, too."""
+    target = place.readlink()
+    return os.fsencode(target) == _record().read_bytes() and not target.parent.is_dir()
 
 
 def leads_to(paths: MachinePaths) -> bool:

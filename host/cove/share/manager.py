@@ -18,6 +18,7 @@ from coved.link.protocol import Shared, SharedFolder, Shares
 from cove.errors import CoveError, DriverError
 from cove.machine import usual_socket
 from cove.machine.paths import MachinePaths
+from cove.plain import printable
 from cove.share import choice, servers
 from cove.share import folders as listing
 from cove.share.folders import NOT_YET, Folder
@@ -327,11 +328,6 @@ def _tell_soon(loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> Non
 
 def _given_up() -> CoveError:
     return CoveError("it was given up")
-
-
-def printable(text: str) -> str:
-    """What the guest says, without what a terminal would do."""
-    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def to_json(folders: Sequence[Folder]) -> list[dict[str, Any]]:

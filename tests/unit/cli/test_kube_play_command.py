@@ -141,3 +141,23 @@ def test_a_command_that_does_not_end_in_its_time_has_failed(engine: Engine) -> N
     engine.answers["POST", "/exec/e1/start"] = 200, b""  # and the connection stays open
     client = Context("cove kube play", host=engine.url).engine
     assert ClientEngine(client).execute("c", ["sleep", "60"], 0.1) == 124
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names of files are none there")
+def test_files_of_a_folder_say_nothing_to_the_terminal(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cloned"
+    folder.mkdir()
+    (folder / "a\x1b[2J\nplayed.yaml").write_text("kind: [")
+    with pytest.raises(ManifestError) as caught:
+        play(engine, str(folder))
+    assert "\x1b" not in caught.value.message and "\nplayed" not in caught.value.message
+    (folder / "a\x1b[2J\nplayed.yaml").write_bytes(b"\xff")
+    with pytest.raises(CliError, match=r"a\?\[2J\?played.yaml is not UTF-8"):
+        play(engine, str(folder))
+    (folder / "a\x1b[2J\nplayed.yaml").unlink()
+    (folder / "b\x1b[2J.yaml").write_text("apiVersion: v1\nkind: Gadget\nmetadata: {name: x}\n")
+    with pytest.raises(CliError, match="nothing to start"):
+        play(engine, "--ignore-unsupported", str(folder))
+    assert f"left out: {folder}/b?[2J.yaml:1: " in capsys.readouterr().err

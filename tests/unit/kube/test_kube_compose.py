@@ -426,12 +426,23 @@ def test_the_hosts_namespaces() -> None:
         ({"init": True}, "init"),
         ({"devices": [{"source": "/dev/fuse"}]}, "devices"),
         ({"network_mode": "service:db"}, "network mode service:db"),
-        ({"user": "nobody"}, "user 'nobody': Kubernetes takes numbers only; the image's own user counts"),
-        ({"user": "\u00b2"}, "user '\u00b2': Kubernetes takes numbers only; the image's own user counts"),
+        (
+            {"user": "nobody"},
+            "user 'nobody': Kubernetes takes numbers only, up to 2147483647; the image's own user counts",
+        ),
+        (
+            {"user": "\u00b2"},
+            "user '\u00b2': Kubernetes takes numbers only, up to 2147483647; the image's own user counts",
+        ),
         (
             {"user": "1:" + "9" * 5000},
-            f"user '1:{'9' * 5000}': Kubernetes takes numbers only; the image's own user counts",
+            f"user '1:{'9' * 5000}': Kubernetes takes numbers only, up to 2147483647; the image's own user counts",
         ),
+        (
+            {"user": "2147483648"},
+            "user '2147483648': Kubernetes takes numbers only, up to 2147483647; the image's own user counts",
+        ),
+        ({"group_add": ["4294967295"]}, "group '4294967295': Kubernetes takes numbers only, up to 2147483647"),
         ({"security_opt": ["label=type:x"]}, "security option label=type:x"),
         ({"deploy": {"mode": "global"}}, "deploy.mode global: it has 1 of it"),
         ({"deploy": {"update_config": {"parallelism": 1}}}, "deploy.update_config"),

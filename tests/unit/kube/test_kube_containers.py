@@ -102,6 +102,12 @@ def test_what_was_said_of_the_container_is_carried() -> None:
     assert made.notes == []
 
 
+def test_a_stop_that_waits_for_ever_is_not_made_a_short_one() -> None:
+    made = Made(container(config={"StopTimeout": -1}))
+    assert "terminationGracePeriodSeconds" not in made.one("Deployment", "cache")["spec"]["template"]["spec"]
+    assert made.notes == ["cache: a stop without a time limit: a cluster's own limit counts"]
+
+
 @pytest.mark.parametrize(
     ("given", "command", "args"),
     [

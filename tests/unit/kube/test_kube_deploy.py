@@ -313,15 +313,42 @@ def test_a_container_that_ends_again_and_again_is_told_with_its_last_lines(place
     assert lines[-10:] == [f"  line {number}" for number in range(10, 20)]
 
 
+def test_a_container_says_nothing_to_the_terminal(place: Place) -> None:
+    Later(place.model)
+    applied = place.deploy(only("web"))
+    (pod,) = place.model.pods_of(place.model.get("Deployment", "web"), crashing(5))
+    place.model.logs[pod["metadata"]["name"], True] = "a\tb\x1b]0;title\a\x1b[2J\rDeployment web runs\n"
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(applied)
+    assert caught.value.message.splitlines()[-2:] == ["  a\tb?]0;title??[2J", "  Deployment web runs"]
+
+
 def test_a_cluster_says_nothing_to_the_terminal(place: Place) -> None:
     Later(place.model)
     applied = place.deploy(only("web"))
-    status = {"waiting": {"reason": "ImagePullBackOff", "message": "x\x1b]0;title\a"}}
+    status = {"waiting": {"reason": "ImagePullBackOff", "message": "x\x1b]0;title\a\nDeployment web runs"}}
     place.model.pods_of(place.model.get("Deployment", "web"), pod_status(False, "Pending", state=status))
     with pytest.raises(CoveError) as caught:
         place.roll_out(applied)
-    assert "web-1: ImagePullBackOff: x?]0;title?" in caught.value.message
-    assert not any("\x1b" in text for text in [caught.value.message, *place.said])
+    assert "web-1: ImagePullBackOff: x?]0;title?\n  Deployment web runs" in caught.value.message
+    told = "\n".join([caught.value.message, *place.said])
+    assert "\x1b" not in told and "Deployment web runs" not in told.splitlines()
+
+
+def test_a_kubeconfig_says_nothing_to_the_terminal(place: Place) -> None:
+    config = json.loads(place.kubeconfig.read_text())
+    config["current-context"] = config["contexts"][0]["name"] = "here\x1b[2J\nerased"
+    place.kubeconfig.write_text(json.dumps(config))
+    with pytest.raises(CoveError) as caught:
+        place.cluster(context="x\x1b[2J")
+    assert (caught.value.message, caught.value.hint) == (
+        "the kubeconfig has no context x?[2J",
+        "it has: here?[2J\n  erased, other",
+    )
+    place.kubeconfig = place.kubeconfig.with_name("backwards\u202e")
+    place.kubeconfig.write_text("contexts: [")
+    with pytest.raises(CoveError, match=r"(?s)cannot be read: .*\n    in [^\n]*backwards\?"):
+        place.cluster()
 
 
 def test_a_container_that_has_ended_and_then_runs_has_only_been_told_of(place: Place) -> None:
@@ -366,19 +393,36 @@ def test_pods_that_a_cluster_does_not_take_are_told_when_the_time_is_over(place:
     assert f"Deployment web: FailedCreate: {quota}" in place.said
 
 
+def warn(place: Place, name: str, identifier: str, second: int) -> None:
+    about = {"kind": "Job", "name": name, "uid": identifier}
+    event = {"involvedObject": about, "type": "Warning", "reason": "FailedCreate", "message": f"{name} {second}"}
+    more = {"metadata": {"name": f"{name}-{second}"}, "lastTimestamp": f"2026-01-01T00:00:0{second}Z"}
+    place.model.create({"kind": "Event", **event, **more})
+
+
 def test_a_job_whose_pods_a_cluster_does_not_take_is_told_with_its_last_warning(place: Place) -> None:
     Later(place.model)
     applied = place.deploy(only("migrate"))
-    for number, (name, second) in enumerate((("migrate", 1), ("migrate", 3), ("migrate", 2), ("other", 4))):
-        event = {"involvedObject": {"kind": "Job", "name": name}, "type": "Warning", "reason": "FailedCreate"}
-        more = {"message": f"{name} {second}", "lastTimestamp": f"2026-01-01T00:00:0{second}Z"}
-        place.model.create({"kind": "Event", "metadata": {"name": f"e{number}"}, **event, **more})
+    identifier = place.model.get("Job", "migrate")["metadata"]["uid"]
+    for second in (1, 3, 2):
+        warn(place, "migrate", identifier, second)
+    warn(place, "other", "of-the-other", 4)
     with pytest.raises(CoveError) as caught:
         place.roll_out(applied, limit_s=2)
     assert caught.value.message.splitlines() == [
         "Job migrate does not run within the time",
         "Job migrate: FailedCreate: migrate 3",
     ]
+
+
+def test_a_job_is_not_explained_by_the_warnings_of_the_one_before_it(place: Place) -> None:
+    Later(place.model)
+    place.deploy(only("migrate"))
+    warn(place, "migrate", place.model.get("Job", "migrate")["metadata"]["uid"], 1)
+    config = {**SHOP, "services": {"migrate": {"image": "migrate:2", "restart": "no"}}}
+    with pytest.raises(CoveError) as caught:
+        place.roll_out(place.deploy(config), limit_s=2)
+    assert caught.value.message == "Job migrate does not run within the time"
 
 
 def test_pods_that_a_cluster_takes_after_all_have_only_been_told_of(place: Place) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cove.kube.play.problems import ManifestError
+from cove.kube.play.problems import ManifestError, Place, Problem
 from play_support import CONTAINER, plan, pod_text, read, wrong
 
 POD = pod_text(f"containers: {CONTAINER}")
@@ -149,3 +149,8 @@ def test_a_manifest_says_nothing_to_the_terminal() -> None:
         problems.check(ignore_unsupported=False)
     assert "\x1b" not in raised.value.message
     assert made.all_pods == []
+
+
+def test_the_name_of_a_file_says_nothing_to_the_terminal() -> None:
+    problem = Problem(Place("a\x1b[2J\nnothing is wrong.yaml", 3), "it\nis")
+    assert str(problem) == "a?[2J?nothing is wrong.yaml:3: it?is"

@@ -21,7 +21,26 @@ def test_a_quantity_is_a_number(text: str, value: Decimal) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "m", "1 Gi", "1K", "1mi", "1GB", "0x10", "1e", "1e999", "1e3Mi", "nan", "inf", "1" * 50, "1_000"]
+    "text",
+    [
+        "",
+        "m",
+        "1 Gi",
+        "1K",
+        "1mi",
+        "1GB",
+        "0x10",
+        "1e",
+        "1e999",
+        "1e3Mi",
+        "nan",
+        "inf",
+        "1" * 50,
+        "1_000",
+        "\uff11Gi",
+        "1.\u0665",
+        "1e\u0663",
+    ],
 )
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no quantity"):

@@ -108,9 +108,20 @@ def test_an_init_container_that_fails_for_good_is_told_with_its_last_words(
 ) -> None:
     engine.ends = {"web-a": [7]}
     text = pod_text(f"restartPolicy: Never\ninitContainers: [{{name: a, image: busybox}}]\ncontainers: {CONTAINER}")
-    with pytest.raises(run.PlayError, match="ended with status 7; its last words:\nwords of web-a"):
+    with pytest.raises(run.PlayError, match="ended with status 7; its last words:\n  words of web-a"):
         up(engine, text, said)
     assert engine.empty
+
+
+def test_a_container_says_nothing_to_the_terminal(
+    engine: MemoryEngine, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "log", lambda container, lines: "a\x1b]0;title\a\x1b[2J\rjob web: 1 of 1 done\n")
+    engine.ends = {"web-a": [7]}
+    text = pod_text(f"restartPolicy: Never\ninitContainers: [{{name: a, image: busybox}}]\ncontainers: {CONTAINER}")
+    with pytest.raises(run.PlayError) as raised:
+        up(engine, text, said)
+    assert raised.value.message.splitlines()[1:] == ["  a?]0;title??[2J", "  job web: 1 of 1 done"]
 
 
 def test_a_job_has_its_completions_a_few_at_a_time(engine: MemoryEngine, said: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -165,6 +166,43 @@ def test_ports_that_cannot_be_published(text: str) -> None:
         plan(PORTS, publish=[text])
     with pytest.raises(ManifestError, match="2 pods could have port 9"):
         plan(deployment(2), publish=["9:9"])
+
+
+def on(*addresses: str) -> str:
+    """A pod with port 8080 of each of these addresses, which leads to 80, 81, ..."""
+    ports = (
+        f"{{containerPort: {80 + number}, hostPort: 8080, hostIP: '{address}'}}"
+        for number, address in enumerate(addresses)
+    )
+    return pod_text(f"containers: [{{name: a, image: a, ports: [{', '.join(ports)}]}}]")
+
+
+def test_a_port_is_another_one_on_each_address() -> None:
+    bindings = plan(on("127.0.0.1", "127.0.0.2")).pods[0].pause["HostConfig"]["PortBindings"]
+    assert bindings == {
+        "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}],
+        "81/tcp": [{"HostIp": "127.0.0.2", "HostPort": "8080"}],
+    }
+    bindings = plan(PORTS, publish=["127.0.0.1:81:80", "127.0.0.2:81:53"]).pods[0].pause["HostConfig"]["PortBindings"]
+    assert bindings["53/tcp"] == [{"HostIp": "127.0.0.2", "HostPort": "81"}]
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", ""),
+        ("", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("127.0.0.1", "::"),
+        ("127.0.0.1", "127.0.0.2", ""),
+    ],
+)
+def test_a_port_of_every_address_is_that_of_each(addresses: Sequence[str]) -> None:
+    last = 79 + len(addresses)
+    assert wrong(on(*addresses)) == [
+        f"app.yaml:5: Pod/web: port 8080 of this computer cannot lead to both 80 and {last} of pod web"
+    ]
 
 
 def test_many_pods_are_too_many() -> None:

@@ -64,20 +64,39 @@ def test_it_goes_with_its_machine(machine: MachinePaths, home: Path) -> None:
     assert not (home / ".docker/run").exists()
 
 
-@pytest.mark.parametrize("there", ["socket", "link"])
-def test_what_is_anothers_stays(there: str, machine: MachinePaths, home: Path) -> None:
+ANOTHERS = {
+    "which does not listen just now": "{home}/.colima/default/docker.sock",
+    "relative": "../../.colima/default/docker.sock",
+    "whose folder is away for now": "/run/user/4242/podman/podman.sock",
+    "that looks like Cove's": "{home}/gone/run/default/docker.sock",
+}
+
+
+@pytest.mark.parametrize("there", ["a socket", *ANOTHERS])
+def test_what_is_anothers_stays(there: str, machine: MachinePaths, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
     place = home / ".docker/run/docker.sock"
     place.parent.mkdir(parents=True)
-    if there == "socket":
+    (home / ".colima/default").mkdir(parents=True)
+    if there in ANOTHERS:
+        place.symlink_to(ANOTHERS[there].format(home=home))
+    else:
         with socket.socket(socket.AF_UNIX) as one:
             one.bind(str(place))
-    else:  # to one that is not listening just now
-        (home / ".colima/default").mkdir(parents=True)
-        place.symlink_to(home / ".colima/default/docker.sock")
     before = place.lstat()
     usual_socket.create(machine)
     usual_socket.remove(machine)
     assert place.lstat().st_ino == before.st_ino
+
+
+def test_what_has_taken_the_place_of_coves_link_stays(machine: MachinePaths, home: Path) -> None:
+    usual_socket.create(machine)
+    place = home / ".docker/run/docker.sock"
+    place.unlink()
+    place.symlink_to("/run/user/4242/podman/podman.sock")
+    usual_socket.create(machine)
+    usual_socket.remove(machine)
+    assert place.readlink() == Path("/run/user/4242/podman/podman.sock")
 
 
 def test_a_link_of_a_machine_that_is_gone_is_made_anew(

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from cove.errors import CoveError
 from cove.kube.installed import check_installed
-from cove.kube.shown import shown
+from cove.kube.shown import inset
 
 Object = dict[str, Any]
 
@@ -114,7 +114,7 @@ class Cluster:
             event: Object = json.loads(line)
             if event["type"] == "ERROR":
                 status = event["object"]
-                raise Refused(int(status.get("code") or 0), str(status.get("message") or "the watch has failed"))
+                raise Refused(int(status.get("code") or 0), inset(str(status.get("message") or "the watch has failed")))
             yield event
 
     def logs(self, pod: str, container: str, *, lines: int, previous: bool) -> list[str]:
@@ -133,7 +133,9 @@ class Cluster:
         try:
             answer: Object = json.loads(response.data)
         except ValueError as error:
-            raise CoveError(f"the cluster {self.context} answered {path} with something that is not JSON") from error
+            raise CoveError(
+                inset(f"the cluster {self.context} answered {path} with something that is not JSON")
+            ) from error
         return answer
 
     def _lines(self, path: str, query: Mapping[str, str], timeout_s: float) -> Iterator[bytes]:
@@ -177,7 +179,7 @@ class Cluster:
             raise _refused(error, self.context) from error
         except (HTTPError, OSError) as error:
             raise CoveError(
-                f"the cluster {self.context} does not answer: {getattr(error, 'reason', None) or error}",
+                inset(f"the cluster {self.context} does not answer: {getattr(error, 'reason', None) or error}"),
                 "see whether it runs, and which one it is: kubectl config current-context",
             ) from error
 
@@ -194,18 +196,18 @@ def connect(kubeconfig: str, context: str, namespace: str) -> Cluster:
         chosen = next((one for one in contexts if one["name"] == context), None) if context else active
         if chosen is None:
             known = ", ".join(sorted(one["name"] for one in contexts))
-            raise CoveError(f"the kubeconfig has no context {context}", f"it has: {known}")
+            raise CoveError(inset(f"the kubeconfig has no context {context}"), inset(f"it has: {known}"))
         api = config.new_client_from_config(kubeconfig or None, chosen["name"])
         namespace = str(namespace or chosen["context"].get("namespace") or "default")
     except ConfigException as error:
         raise CoveError(
-            f"no cluster is configured: {error}",
+            inset(f"no cluster is configured: {error}"),
             "a kubeconfig names one: --kubeconfig, or KUBECONFIG, or else ~/.kube/config",
         ) from error
     except (yaml.YAMLError, OSError, TypeError, ValueError, LookupError, AttributeError) as error:
         # What the client makes of a file that is not as it expects; it does not check.
         raise CoveError(
-            f"the kubeconfig cannot be read: {error}",
+            inset(f"the kubeconfig cannot be read: {error}"),
             "see what kubectl says of it: kubectl config view",
         ) from error
     if not _NAMESPACE.fullmatch(namespace):
@@ -221,4 +223,4 @@ def _refused(error: Any, context: str) -> Refused:
         message = str(told["message"])
     except (ValueError, KeyError, TypeError):
         message = (body.decode(errors="replace") if isinstance(body, bytes) else body).strip() or str(error.reason)
-    return Refused(status, shown(f"the cluster {context}: {message}"))
+    return Refused(status, inset(f"the cluster {context}: {message}"))

@@ -10,6 +10,7 @@ from cove.kube.deploy import record as records
 from cove.kube.deploy.cluster import Cluster, Object, Refused
 from cove.kube.deploy.gone import wait_gone
 from cove.kube.deploy.record import Entry, Record
+from cove.kube.shown import inset
 
 CLAIM = "PersistentVolumeClaim"
 _OF_EVERY_NAMESPACE = {
@@ -33,7 +34,7 @@ def down(
     record = records.read(cluster, application)
     if record is None:
         raise CoveError(
-            f"there is no application {application} in namespace {cluster.namespace} of {cluster.context}",
+            inset(f"there is no application {application} in namespace {cluster.namespace} of {cluster.context}"),
             "name its namespace with --namespace, its cluster with --context",
         )
     chosen = [one for one in reversed(record.entries) if volumes or one.kind != CLAIM]

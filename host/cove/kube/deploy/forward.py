@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from cove.errors import CoveError
 from cove.kube.deploy.cluster import Cluster, Object
 from cove.kube.generate.manifests import APPLICATION, NAME
+from cove.kube.shown import inset
 
 LOCALHOST = "127.0.0.1"
 CHUNK = 1 << 16
@@ -105,7 +106,7 @@ class Forwarder:
                 pods.connect_get_namespaced_pod_portforward, pod, self._cluster.namespace, ports=str(one.port)
             )
         except ApiException as error:
-            raise CoveError(f"the cluster does not forward to {pod}: {error.reason}") from error
+            raise CoveError(inset(f"the cluster does not forward to {pod}: {error.reason}")) from error
         return forwarded.socket(one.port)
 
     def _ready(self, workload: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from cove.errors import CoveError
 from cove.kube.deploy.cluster import KINDS, Cluster, Object
 from cove.kube.generate.manifests import APPLICATION, MANAGED_BY, MANAGER, labels
+from cove.plain import printable
 
 
 class Entry(NamedTuple):
@@ -17,7 +18,7 @@ class Entry(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
+        return printable(f"{self.kind} {self.name}")
 
 
 def entry(made: Object) -> Entry:

@@ -12,7 +12,7 @@ from cove.errors import CoveError
 from cove.kube.deploy.applying import TEMPLATE
 from cove.kube.deploy.cluster import AGAIN_S, GONE, Cluster, Object, Refused
 from cove.kube.generate.manifests import APPLICATION, NAME
-from cove.kube.shown import shown
+from cove.kube.shown import inset
 
 FINAL = {"ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"}
 """For what a container waits in vain."""
@@ -33,15 +33,16 @@ Report = Callable[[str], None]
 
 
 class Trouble(NamedTuple):
-    pod: str
-    """Or the Deployment that can have none."""
+    about: str
+    """A pod by its name, or a workload that can have none by kind and name."""
     reason: str
     text: str
     final: bool
     container: str = ""
+    """Of the pod, where it has said something."""
 
     def __str__(self) -> str:
-        return shown(f"{self.pod}: {self.reason}" + (f": {self.text}" if self.text else ""))
+        return inset(f"{self.about}: {self.reason}" + (f": {self.text}" if self.text else ""))
 
 
 class Rollout:
@@ -136,12 +137,12 @@ class Rollout:
         )
 
     def _tell(self, trouble: Trouble) -> None:
-        key = trouble.pod, trouble.reason
+        key = trouble.about, trouble.reason
         if key not in self._troubles:
             self._report(str(trouble))
         self._troubles[key] = trouble
         if trouble.final:
-            raise self._error(f"{trouble.pod} does not come to run", [trouble])
+            raise self._error(f"{trouble.about} does not come to run", [trouble])
 
     def _check(self, found: Object) -> None:
         kind, name = found["kind"], found["metadata"]["name"]
@@ -150,20 +151,18 @@ class Rollout:
         if refused is not None:
             self._tell(refused)
         else:
-            self._troubles.pop((_about(name), FAILED_CREATE), None)
+            self._troubles.pop((_about(kind, name), FAILED_CREATE), None)
         for condition in (found.get("status") or {}).get("conditions") or ():
             failed = kind == "Job" and condition["type"] == "Failed" and condition["status"] == "True"
             stuck = condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
             if failed or (kind == "Deployment" and stuck and _is_current(found)):
-                told = shown(f"{kind} {name} has failed: {condition.get('message') or condition.get('reason') or ''}")
-                raise self._error(told, self._those_of(name))
+                told = inset(f"{kind} {name} has failed: {condition.get('message') or condition.get('reason') or ''}")
+                raise self._error(told, self._those_of(kind, name))
 
-    def _those_of(self, workload: str) -> list[Trouble]:
-        pods = {name for name, pod in self._pods.items() if pod["metadata"]["labels"].get(NAME) == workload}
-        found = [
-            trouble for trouble in self._troubles.values() if trouble.pod in pods or trouble.pod == _about(workload)
-        ]
-        ended = (_end(pod) for name, pod in self._pods.items() if name in pods)
+    def _those_of(self, kind: str, name: str) -> list[Trouble]:
+        pods = {pod: found for pod, found in self._pods.items() if found["metadata"]["labels"].get(NAME) == name}
+        found = [trouble for trouble in self._troubles.values() if trouble.about in {*pods, _about(kind, name)}]
+        ended = map(_end, pods.values())
         return found or [trouble for trouble in ended if trouble is not None]
 
     def _is_done(self, key: tuple[str, str]) -> bool:
@@ -178,14 +177,18 @@ class Rollout:
 
     def _late(self, waiting: Sequence[tuple[str, str]]) -> CoveError:
         names = ", ".join(f"{kind} {name}" for kind, name in waiting)
-        found = [trouble for kind, name in waiting for trouble in self._those_of(name) or self._warned(kind, name)]
+        found = [
+            trouble for kind, name in waiting for trouble in self._those_of(kind, name) or self._warned(kind, name)
+        ]
         return self._error(f"{names} does not run within the time", found)
 
     def _warned(self, kind: str, name: str) -> list[Trouble]:
         """The cluster's last warning of a Job, whose status does not say that no pods are taken."""
         if kind != "Job":
             return []
-        query = {"fieldSelector": f"involvedObject.kind=Job,involvedObject.name={name},type=Warning"}
+        # Warnings are there for an hour, also those of a Job of that name that has been made anew since.
+        identifier = self._wanted[kind, name]["metadata"]["uid"]
+        query = {"fieldSelector": f"involvedObject.uid={identifier},type=Warning"}
         try:
             found = self._cluster.ask("get", self._cluster.path("Event"), query).get("items") or ()
         except Refused:
@@ -193,14 +196,14 @@ class Rollout:
         last = max(found, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""), default=None)
         if last is None:
             return []
-        return [Trouble(f"Job {name}", last.get("reason") or "", last.get("message") or "", False)]
+        return [Trouble(_about(kind, name), last.get("reason") or "", last.get("message") or "", False)]
 
     def _error(self, told: str, troubles: Sequence[Trouble]) -> CoveError:
         lines = [told, *map(str, troubles)]
         seen = set()
         for trouble in troubles:
-            if trouble.container and trouble.pod not in seen:
-                seen.add(trouble.pod)
+            if trouble.container and trouble.about not in seen:
+                seen.add(trouble.about)
                 lines += self._last_lines(trouble)
         return CoveError(
             "\n".join(lines),
@@ -209,20 +212,21 @@ class Rollout:
 
     def _last_lines(self, trouble: Trouble) -> list[str]:
         for previous in (True, False):
-            if lines := self._cluster.logs(trouble.pod, trouble.container, lines=LOG_LINES, previous=previous):
-                return [f"the last that {trouble.pod} has said:", *(f"  {line}" for line in lines)]
+            if lines := self._cluster.logs(trouble.about, trouble.container, lines=LOG_LINES, previous=previous):
+                return [f"the last that {trouble.about} has said:", *(inset(f"  {line}") for line in lines)]
         return []
 
 
-def _about(deployment: str) -> str:
-    return f"Deployment {deployment}"
+def _about(kind: str, name: str) -> str:
+    return f"{kind} {name}"
 
 
 def _refused_pods(deployment: Object) -> Trouble | None:
     """The cluster's word that it takes no pods of it."""
     for condition in (deployment.get("status") or {}).get("conditions") or ():
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True" and _is_current(deployment):
-            return Trouble(_about(deployment["metadata"]["name"]), FAILED_CREATE, condition.get("message") or "", False)
+            about = _about("Deployment", deployment["metadata"]["name"])
+            return Trouble(about, FAILED_CREATE, condition.get("message") or "", False)
     return None
 
 

@@ -259,7 +259,10 @@ class _Reader:
 
     def _simple(self) -> None:
         made, config, host = self._made, self._config, self._host
-        folder = config.get("WorkingDir") or ""
+        folder, grace = config.get("WorkingDir") or "", config.get("StopTimeout")
+        if grace is not None and grace < 0:
+            self._lose("a stop without a time limit: a cluster's own limit counts")
+            grace = None
         settings.plain(
             made,
             folder="" if folder == self._defaults.get("WorkingDir") else folder,
@@ -267,7 +270,7 @@ class _Reader:
             stdin=bool(config.get("OpenStdin")),
             read_only=bool(host.get("ReadonlyRootfs")),
             privileged=bool(host.get("Privileged")),
-            grace_s=config.get("StopTimeout"),
+            grace_s=grace,
         )
         hostname = config.get("Hostname") or ""
         own = host.get("NetworkMode") != "host" and not str(self._container.get("Id") or "").startswith(hostname)

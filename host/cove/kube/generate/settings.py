@@ -10,6 +10,7 @@ from typing import Any
 from cove.kube.generate import terms
 from cove.kube.generate.model import Health, Workload
 
+NUMBERS = f"Kubernetes takes numbers only, up to {terms.MOST_IDENTITY}"
 Lose = Callable[[str], None]
 """Told what of the workload cannot be carried."""
 
@@ -31,9 +32,9 @@ def user(workload: Workload, given: str, lose: Lose) -> None:
     if not given:
         return
     name, _, of = given.partition(":")
-    who, group = terms.number(name), terms.number(of)
+    who, group = terms.identity(name), terms.identity(of)
     if who is None or (of and group is None):
-        lose(f"user {given!r}: Kubernetes takes numbers only; the image's own user counts")
+        lose(f"user {given!r}: {NUMBERS}; the image's own user counts")
         return
     workload.security["runAsUser"] = who
     if group is not None:
@@ -46,10 +47,10 @@ def user(workload: Workload, given: str, lose: Lose) -> None:
 
 def groups(workload: Workload, given: Iterable[str], lose: Lose) -> None:
     for one in given:
-        if (number := terms.number(one)) is not None:
+        if (number := terms.identity(one)) is not None:
             workload.pod_security.setdefault("supplementalGroups", []).append(number)
         else:
-            lose(f"group {one!r}: Kubernetes takes numbers only")
+            lose(f"group {one!r}: {NUMBERS}")
 
 
 def capabilities(workload: Workload, add: Iterable[str], drop: Iterable[str]) -> None:

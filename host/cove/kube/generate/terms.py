@@ -11,6 +11,7 @@ from cove.errors import CoveError
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _BINARY = (("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10))
 _MOST = 63
+MOST_IDENTITY = 2147483647
 
 
 def label(name: str) -> str:
@@ -64,8 +65,14 @@ def literal(text: str) -> str:
 
 
 def number(text: str) -> int | None:
-    """Of a user, a group or a port; None for anything else, as a name is."""
+    """None for anything else, as a name is."""
     return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
+
+
+def identity(text: str) -> int | None:
+    """Of a user or a group, as Kubernetes takes them."""
+    found = number(text)
+    return found if found is not None and found <= MOST_IDENTITY else None
 
 
 def is_annotation(key: str) -> bool:

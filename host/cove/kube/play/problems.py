@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from cove.errors import CoveError
 from cove.kube.shown import shown
+from cove.plain import printable
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -14,7 +15,7 @@ class Place:
     line: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return printable(f"{self.file}:{self.line}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -23,7 +24,7 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {shown(self.text)}"
+        return printable(f"{self.place}: {self.text}")
 
 
 class ManifestError(CoveError):

@@ -17,6 +17,8 @@ from cove.kube.play import archive, present
 from cove.kube.play.engine import Engine, Refused
 from cove.kube.play.plan import PLAY, POD_IP, RUN, Body, Check, Container, Entry, Job, Plan, Pod
 from cove.kube.play.pods import PAUSE
+from cove.kube.shown import inset
+from cove.plain import printable
 
 OTHER_PAUSE = "busybox"
 LOG_LINES = 20
@@ -119,7 +121,7 @@ def same_file(there: present.Present, name: str, file: str, *, named: bool) -> N
     others = there.files - {file}
     if others and not named:
         raise PlayError(
-            f"there is a play {name} of another file: {', '.join(sorted(others))}",
+            f"there is a play {name} of another file: {', '.join(map(printable, sorted(others)))}",
             f"--name {name} says that it is meant; another name makes another play",
         )
 
@@ -459,7 +461,7 @@ class Run:
 
     def _last_words(self, engine: Engine, container: Container) -> str:
         said = engine.log(container.name, LOG_LINES).rstrip()
-        return f"; its last words:\n{said}" if said else ""
+        return inset(f"; its last words:\n{said}") if said else ""
 
 
 def _host(address: str) -> str:

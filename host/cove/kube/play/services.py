@@ -10,6 +10,7 @@ from cove.kube.play.plan import Pod, Published
 from cove.kube.play.problems import Place, Problems
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
+EVERY_ADDRESS = {"", "0.0.0.0", "::"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +167,17 @@ def same_names(services: Sequence[Service], problems: Problems) -> None:
 
 
 def published(pods: Sequence[Pod], problems: Problems) -> None:
-    """A port of the computer leads to one port of one pod: the second one is left without."""
-    seen: dict[tuple[str, int], tuple[str, int]] = {}
+    """A port of an address of the computer leads to one port of one pod: the second one is left without."""
+    seen: dict[tuple[str, int], list[tuple[str, tuple[str, int]]]] = {}
     for pod in pods:
         kept = []
         for each in pod.published:
             own = pod.name, each.container
-            other, its = seen.setdefault((each.protocol, each.host), own) if each.host else own
+            taken = seen.setdefault((each.protocol, each.host), []) if each.host else []
+            others = (found for address, found in taken if found != own and _meet(address, each.address))
+            other, its = next(others, own)
             if (other, its) == own:
+                taken.append((each.address, own))
                 kept.append(each)
             elif other == pod.name:
                 text = (
@@ -184,3 +188,8 @@ def published(pods: Sequence[Pod], problems: Problems) -> None:
                 text = f"port {each.host} of this computer cannot be both pod {other}'s and pod {pod.name}'s"
                 problems.cannot(pod.place, f"{pod.owner}: {text}")
         pod.published = kept
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether what is published on the one address is in the way of what is to be on the other."""
+    return one == other or bool(EVERY_ADDRESS & {one, other})
