@@ -196,9 +196,12 @@ class RemoteEngine:
         amiss = _KEPT_OUT if scripts.KEPT_OUT.encode() in ran.out.split() else ""
         return Running(streams, boot_id, digest, bool(answer.get("began")), amiss)
 
-    def stop(self) -> None:
-        """Containers are stopped, and nothing of it is there but its files. Raises `RemoteError`."""
-        self._stop(scripts.STOP)
+    def stop(self, *, hurried: bool = False) -> None:
+        """Containers are stopped, and nothing of it is there but its files; ``hurried``: containers have little time for it.
+
+        Raises `RemoteError`.
+        """
+        self._stop(scripts.END if hurried else scripts.STOP)
 
     def _stop(self, script: str) -> None:
         ran = self._run(script, self.name, timeout_s=STOP_S)
