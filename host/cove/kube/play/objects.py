@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cove.kube.play import pods, services, storage
 from cove.kube.play.documents import Node
-from cove.kube.play.fields import Fields, Reading
+from cove.kube.play.fields import Fields, Reading, meant
 from cove.kube.play.plan import FILE, PLAY, Job, Plan, Pod, Published
 from cove.kube.play.pods import Template, World
 from cove.kube.play.problems import ManifestError, Problems
@@ -20,6 +20,8 @@ VERSIONS = {
     "Pod": "v1", "ConfigMap": "v1", "Secret": "v1", "PersistentVolumeClaim": "v1", "Service": "v1", "Namespace": "v1",
     "ServiceAccount": "v1", "Deployment": "apps/v1", "Job": "batch/v1",
 }  # fmt: skip
+ALIKE_KINDS = 0.9
+"""As `fields.ALIKE`: PersistentVolume is another than PersistentVolumeClaim."""
 _PUBLISH = re.compile(
     r"(?:(?P<ip>[0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:.]+\]):)?(?:(?P<host>[0-9]{0,5}):)?(?P<port>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?\Z"
 )
@@ -83,6 +85,10 @@ def plan(
 def _objects(documents: Iterable[Node], reading: Reading) -> Iterable[Object]:
     for node in documents:
         fields = reading.fields(node, "the document")
+        if fields.has("services") and not fields.has("apiVersion"):
+            fields.ignore(*fields.names())
+            fields.wrong("this is a compose file: cove compose up runs it, cove kube generate makes manifests of it")
+            continue
         kind, version = fields.text("kind", needed=True), fields.text("apiVersion", needed=True)
         if kind == "List" and version == "v1":
             fields.ignore("metadata")
@@ -100,6 +106,10 @@ def _objects(documents: Iterable[Node], reading: Reading) -> Iterable[Object]:
             fields.ignore(*fields.names())
             metadata.ignore(*metadata.names())
             if kind and version:
+                wanted = "" if kind in VERSIONS else meant(kind, VERSIONS, ALIKE_KINDS)
+                if wanted and version == VERSIONS[wanted]:
+                    fields.wrong(f"there is no {kind} of {version}: {wanted} is meant?")
+                    continue
                 other = f" (of {VERSIONS[kind]} it is)" if kind in VERSIONS else ""
                 fields.cannot(f"{kind} of {version} is not supported{other}")
             continue
