@@ -13,12 +13,12 @@ ALIKE = 0.85
 LONGEST_NAME = 64
 
 
-def meant(name: str, known: Iterable[str], alike: float = ALIKE) -> str:
+def meant(name: str, known: Iterable[str]) -> str:
     """Which of `known` is mistyped as `name`; "" for none."""
     if len(name) > LONGEST_NAME:
         return ""
     spelled = {each.lower(): each for each in sorted(known)}
-    found = difflib.get_close_matches(name.lower(), spelled, 1, alike)
+    found = difflib.get_close_matches(name.lower(), spelled, 1, ALIKE)
     return spelled[found[0]] if found else ""
 
 

@@ -20,8 +20,6 @@ VERSIONS = {
     "Pod": "v1", "ConfigMap": "v1", "Secret": "v1", "PersistentVolumeClaim": "v1", "Service": "v1", "Namespace": "v1",
     "ServiceAccount": "v1", "Deployment": "apps/v1", "Job": "batch/v1",
 }  # fmt: skip
-ALIKE_KINDS = 0.9
-"""As `fields.ALIKE`: PersistentVolume is another than PersistentVolumeClaim."""
 _PUBLISH = re.compile(
     r"(?:(?P<ip>[0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:.]+\]):)?(?:(?P<host>[0-9]{0,5}):)?(?P<port>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?\Z"
 )
@@ -106,14 +104,20 @@ def _objects(documents: Iterable[Node], reading: Reading) -> Iterable[Object]:
             fields.ignore(*fields.names())
             metadata.ignore(*metadata.names())
             if kind and version:
-                wanted = "" if kind in VERSIONS else meant(kind, VERSIONS, ALIKE_KINDS)
-                if wanted and version == VERSIONS[wanted]:
+                if wanted := _mistyped(kind, version):
                     fields.wrong(f"there is no {kind} of {version}: {wanted} is meant?")
                     continue
                 other = f" (of {VERSIONS[kind]} it is)" if kind in VERSIONS else ""
                 fields.cannot(f"{kind} of {version} is not supported{other}")
             continue
         yield Object(kind, name, metadata.text("namespace") or "default", *_metadata(metadata), fields)
+
+
+def _mistyped(kind: str, version: str) -> str:
+    """The kind that is meant; "" for none. PersistentVolume and its list are no mistyped PersistentVolumeClaim."""
+    one = kind.removesuffix("List")
+    wanted = meant(one, VERSIONS)
+    return "" if one in wanted or wanted in one or VERSIONS[wanted] != version else wanted
 
 
 def _metadata(fields: Fields) -> tuple[dict[str, str], dict[str, str]]:
