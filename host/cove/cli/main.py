@@ -240,7 +240,9 @@ def report(error: Exception, failure: int = 1) -> int:
 
         error = ownership.refusal(error) or error
     if isinstance(error, CoveError):
-        message = error.message.replace("\n", f"\n{PROGRAM}: ")
+        first, *further = error.message.split("\n")
+        # What is set in belongs to the line above it.
+        message = "\n".join([first, *(line if line.startswith("  ") else f"{PROGRAM}: {line}" for line in further)])
         print("\n      ".join([f"{PROGRAM}: {message}", *error.hint.splitlines()]), file=sys.stderr)
         return 130 if isinstance(error, GivenUp) else failure
     print(f"{PROGRAM}: {type(error).__name__}: {error}", file=sys.stderr)
