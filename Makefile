@@ -4,8 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # What one of pyproject.toml's extras lists, and not Cove.
-install_extra = $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"], sep="\n")' \
-	| $(BIN)/pip install --quiet --disable-pip-version-check --requirement /dev/stdin
+install_extra = $(BIN)/pip install --quiet --disable-pip-version-check \
+	$$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"])')
 NPM = PATH="$(CURDIR)/$(BIN):$$PATH" npm --no-fund --no-audit
 # Where `prerequisites.sh test` puts a docker client when the system has none that is new enough.
 export PATH := $(CURDIR)/build/docker-cli/usr/bin:$(PATH)
@@ -147,7 +147,7 @@ clean:
 	cd host/dashboard && $(NPM) ci --silent
 	@touch $@
 
-.venv/clients-stamp: .venv/stamp tests/clients/package-lock.json
+.venv/clients-stamp: .venv/stamp tests/clients/package.json tests/clients/package-lock.json
 	$(call install_extra,clients)
 	cd tests/clients && $(NPM) ci --silent --ignore-scripts
 	@touch $@

@@ -14,9 +14,14 @@ import select
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "engine"))
+
+from debian_files import sshd_program
 
 START_S, LOOK_S = 60, 120
 PLACES = ("/root", "/var/lib", "/opt", "/srv", "/home")
@@ -80,8 +85,21 @@ class RemoteHost:
         for key in (self.user_key, self._host_key):
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key), "-C", "")
         self._write(self.folder / "places/_root/.ssh/authorized_keys", self.user_key.with_suffix(".pub").read_text())
+        self._bring(*sshd_program())
         self.sshd(_SSHD)
         self.new_host_key(self._host_key)
+
+    def _bring(self, sshd: Path, libraries: Path) -> None:
+        """An SSH server that this computer need not have installed."""
+        if sshd == Path("/usr/sbin/sshd"):
+            return
+        for source, place in ((sshd, "usr/sbin"), (libraries / "libwrap.so.0", "usr/lib/x86_64-linux-gnu")):
+            (self.folder / "upper" / place).mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, self.folder / "upper" / place)
+        users = Path("/etc/passwd").read_text()
+        if not any(line.startswith("sshd:") for line in users.splitlines()):
+            self._write(self.folder / "upper/etc/passwd", f"{users}sshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n")
+            (self.folder / "upper/etc/passwd").chmod(0o644)
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

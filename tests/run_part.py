@@ -52,7 +52,7 @@ SHORT = {
         ("--part=dashboard", "--native", "-m", "short", "tests/dashboard"),
     ),
     "clients": Short(
-        "other people's programs", "test-clients-short", 420, 120, ((*MAKE, ".venv/clients-stamp"),),
+        "other people's programs", "test-clients-short", 420, 120, ((*MAKE, "build/test-packages"), (*MAKE, ".venv/clients-stamp")),
         ("--part=clients", "--native", "-m", "short", "tests/clients"),
     ),
     "smoke": Short(

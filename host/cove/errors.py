@@ -5,6 +5,8 @@ The command line prints `message` and, indented below it, `hint`; anything that 
 
 from __future__ import annotations
 
+from cove.plain import printable
+
 
 class CoveError(Exception):
     """An error that a user can read. `message` says what happened to what; `hint` is the way out (may be empty)."""
@@ -75,4 +77,10 @@ class TransportError(CoveError):
 
 
 class RemoteError(CoveError):
-    """Another computer cannot be reached, is not who it was, or did not do what was asked of it."""
+    """Another computer cannot be reached, is not who it was, or did not do what was asked of it.
+
+    Much of what is said then are that computer's words, which are to do nothing to the terminal.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(printable(message.replace("\n", " ")), printable(hint, "\n"))

@@ -53,22 +53,13 @@ docker_client() {
     rm -r "$apt"
 }
 
-# The tests start an sshd of their own, in namespaces: a computer that had none is not to let people in because of them.
-no_ssh_service() {
-    if dpkg-query -W -f '${Status}' openssh-server 2>/dev/null | grep -q ' installed$'; then return 0; fi
-    [ "$(id -u)" -eq 0 ] && [ -d /etc/systemd/system ] || return 0
-    for unit in ssh.service ssh.socket; do
-        [ -e "/etc/systemd/system/$unit" ] || ln -s /dev/null "/etc/systemd/system/$unit" # as systemctl mask does
-    done
-}
-
 # qemu-system-x86 is Debian's name for the emulator of both 32- and 64-bit PCs.
 run_packages="qemu-system-x86 qemu-utils"
 smoke_packages="nsis gcc-mingw-w64-x86-64-posix wine64 wine ovmf openssh-client qemu-system-arm"
 platforms_packages="$smoke_packages dpkg-dev rpm wixl msitools libarchive-tools dosfstools mtools gdisk"
 page_packages="chromium fonts-dejavu-core"
 dashboard_packages="$page_packages fonts-noto-cjk xvfb trayer xdotool imagemagick psmisc libegl1 libgl1 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-randr0 libxcb-shape0 libxcb-xfixes0 libxkbcommon-x11-0"
-test_packages="procps iptables libnftables1 libseccomp2 erofs-utils openssh-client openssh-server curl iproute2 tmux git skopeo dbus-daemon"
+test_packages="procps iptables libnftables1 libseccomp2 erofs-utils openssh-client curl iproute2 tmux git skopeo dbus-daemon"
 
 case ${1:?venv, run, test, smoke, page, dashboard or platforms} in
 venv)
@@ -80,7 +71,6 @@ run)
     install $run_packages
     ;;
 test)
-    no_ssh_service
     # shellcheck disable=SC2086
     install $run_packages $test_packages
     docker_client

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -74,7 +75,7 @@ def containers(engine: Machines, most: int) -> list[tuple[str, str]]:
 
 
 def ports(engine: Machines) -> tuple[str, str]:
-    exposed = {f"{80 + one}/tcp": {} for one in range(PORTS)}
+    exposed: dict[str, Any] = {f"{80 + one}/tcp": {} for one in range(PORTS)}
     bound = {f"{80 + one}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(FIRST_PORT + one)}] for one in range(PORTS)}
     host = {"NetworkMode": "bridge", "PortBindings": bound}
     took = timed_ms(lambda: engine.started(ExposedPorts=exposed, HostConfig=host))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import tarfile
 import textwrap
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -51,6 +54,21 @@ def built(told: Any) -> Any:
         return next(one["aux"]["ID"] for one in messages if "aux" in one)
 
     return build
+
+
+def test_a_dockerfile_from_outside_the_context(engine: Any, tmp_path: Path) -> None:
+    """By docker's client, which then ends its archive without what fills the last block."""
+    (tmp_path / "outside").write_text("FROM busybox\nCOPY there /there\nRUN cat /there\n")
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/there").write_text("from the context\n")
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    for file, given in (("outside", None), ("-", (tmp_path / "outside").read_text())):
+        words = ["docker", "-H", engine.url, "build", "--no-cache", "-f", file, "context"]
+        done = subprocess.run(
+            words, input=given, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "from the context" in done.stdout
 
 
 @pytest.fixture

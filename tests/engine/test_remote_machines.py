@@ -266,6 +266,7 @@ def test_a_host_has_to_be_who_it_was(laptop: Laptop, far: RemoteHost) -> None:
     told = laptop.refused("machine", "start", "far")
     assert f"shows another host key than before: {far.fingerprint}, and not {pinned}" in told
     assert "another host key" in laptop.run("diagnose", "far").stdout
+    assert far.fingerprint in laptop.cove(*init, "--host-key", far.fingerprint, "far")  # whatever known_hosts has
 
 
 def test_a_host_that_is_out_of_reach_is_forgotten_by_force(laptop: Laptop, far: RemoteHost) -> None:

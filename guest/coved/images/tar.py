@@ -82,7 +82,8 @@ class TarReader:
         long_link: bytes | None = None
         left = _EXTENSION_LIMIT  # of all that is said of this one entry
         while True:
-            self._skip()
+            if not self._skip():
+                return None
             header = self._block()
             if header is None or not header.strip(b"\0"):
                 return None
@@ -159,11 +160,17 @@ class TarReader:
         self._exactly(-size % BLOCK)
         return content
 
-    def _skip(self) -> None:
+    def _skip(self) -> bool:
+        """To the next header. False when the stream ends in what fills the entry's last block: docker's client writes none after the
+        Dockerfile from outside a context, and Go's reader, which dockerd has, takes that for the end."""
         while self.read(BLOCK * 512):
             pass
-        self._exactly(self._padding)
-        self._padding = 0
+        while self._padding:
+            chunk = self._source.read(self._padding)
+            if not chunk:
+                return False
+            self._padding -= len(chunk)
+        return True
 
     def _block(self) -> bytes | None:
         """The next header; None at the end of a stream without the two blocks of zeros that should end it."""

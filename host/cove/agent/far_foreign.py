@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import logging
+import shlex
 import socket
 import threading
 from collections.abc import Mapping
@@ -25,9 +26,9 @@ from cove.local.joined import join
 from cove.machine import effective
 from cove.machine.paths import MachinePaths
 from cove.machine.remote import Remote
+from cove.plain import printable
 from cove.progress import Event, Report
 from cove.remote.connection import Connection
-from cove.share.manager import printable
 from cove.transport.base import Stream
 
 log = logging.getLogger(__name__)
@@ -127,10 +128,13 @@ class Foreign(Far):
                 return json.loads(link.begin(path).read(MAX_ANSWER))
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
-            call = f"curl -s --unix-socket {self.remote.socket} http://localhost{path}"
+            # What the shell there is to read is one word for the shell here, and its socket's name is what that host has said.
+            call = shlex.quote(
+                shlex.join(["curl", "-s", "--unix-socket", self.remote.socket, f"http://localhost{path}"])
+            )
             raise RemoteError(
                 f"{self.remote.engine} of {self.remote.address} does not answer at {self.remote.socket}: {why}",
-                f"see whether this works: ssh {self.remote.address} {call}",
+                f"see whether this works: {self.remote.address.by_ssh} {call}",
             ) from error
 
     def _joined(self, connection: Connection) -> socket.socket:

@@ -26,6 +26,7 @@ from cove.machine import effective, outside, policy, registries
 from cove.machine.paths import MachinePaths
 from cove.machine.remote import Remote, label
 from cove.machine.settings import Settings
+from cove.plain import printable
 from cove.progress import Event, Report
 from cove.remote.connection import Connection
 from cove.remote.engine import RemoteEngine, Running
@@ -216,7 +217,11 @@ class Ours(Far):
         if self._watcher is not None and self._watcher.trouble:
             shown["changes"] = sorted(set(self._watcher.trouble.values()))
         if self.link is not None and self.link.engine is not None:
-            shown |= {"engine_version": self.link.engine.engine_version, "api_version": self.link.engine.api_version}
+            engine = self.link.engine
+            shown |= {
+                "engine_version": printable(engine.engine_version),
+                "api_version": printable(engine.api_version),
+            }
         if self.lost_ports:
             shown["lost_ports"] = dict(self.lost_ports)
         return shown

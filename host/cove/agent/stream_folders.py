@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coved.shares.pump import MARK
 
@@ -21,11 +25,16 @@ from cove.errors import DriverError
 from cove.machine.paths import private_dir
 from cove.transport.base import Handler, Stream
 
+if TYPE_CHECKING:
+    from cove.local.tls import Listener
+
 _CHUNK = 1 << 17
 _SIZE = 4
 """Bytes of a message's size, which comes first."""
 
 
+LASTING_S = 5.0
+"""A stream that ended sooner was no mount that could be used: to be asked for it again at once would be asked again and again."""
 CONNECTED_S = 60.0
 """In which a server that was started has connected; what looks at each program for viruses may look at it first."""
 
@@ -41,7 +50,9 @@ class StreamFolders:
         self._lock = threading.Lock()
         self._servers: dict[str, _Server] = {}
         self._over: set[str] = set()
+        self._on_over: Callable[[], object] = lambda: None
         self._closed = False
+        self._has_keys = False
 
     def handler(self, tag: str) -> Handler:
         """For streams that come from there for this folder."""
@@ -55,9 +66,19 @@ class StreamFolders:
         else:
             with self._lock:
                 self._over.discard(tag)
-            if server.carry(stream):
-                with self._lock:
-                    self._over.add(tag)
+            begun = time.monotonic()
+            if not server.carry(stream):
+                return
+            with self._lock:
+                if self._servers.get(tag) is not server:
+                    return  # the folder was taken away
+                self._over.add(tag)
+            if time.monotonic() - begun > LASTING_S:
+                self._on_over()
+
+    def on_over(self, callback: Callable[[], object]) -> None:
+        """Call back, in some thread, when there is something to be told by `over` of a stream that has lasted."""
+        self._on_over = callback
 
     def over(self) -> set[str]:
         """Tags of folders whose stream has ended since this was asked last: what the guest has mounted of it answers no more."""
@@ -77,13 +98,35 @@ class StreamFolders:
         raise DriverError("only Cove's own server carries folders to another computer")
 
     async def plug_stream(self, tag: str, serve: Serve) -> None:
-        way = _by_port if sys.platform == "win32" else _by_socket
+        way = self._by_port if sys.platform == "win32" else _by_socket
         try:
-            server = _Server(await asyncio.to_thread(way, serve, self._keys))
+            server = _Server(await asyncio.to_thread(way, serve))
         except (OSError, RuntimeError) as error:
             raise DriverError(f"the server of a folder does not connect: {error}") from error
         with self._lock:
-            self._servers[tag] = server
+            if not self._closed:
+                self._servers[tag] = server
+                return
+        server.close()
+        raise DriverError("the connection is gone")
+
+    def _by_port(self, serve: Serve) -> socket.socket:
+        """That to one which comes to a port of this computer, and is ended when it does not. Raises `DriverError`, `OSError`."""
+        from cove.local import certificates, tls
+
+        if not self._has_keys:
+            shutil.rmtree(self._keys, ignore_errors=True)  # an earlier agent's
+            certificates.make(private_dir(self._keys))
+            self._has_keys = True
+        with contextlib.closing(tls.Listener(self._keys)) as listener:
+            process = serve(StreamEnd(-1, listener.port, self._keys))
+            threading.Thread(target=_close_after, args=(process, listener), daemon=True).start()
+            try:
+                return listener.accept(CONNECTED_S)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
 
     async def unplug(self, tag: str) -> None:
         with self._lock:
@@ -104,7 +147,7 @@ class StreamFolders:
             server.close()
 
 
-def _by_socket(serve: Serve, _keys: Path) -> socket.socket:
+def _by_socket(serve: Serve) -> socket.socket:
     """The connection to a server that inherits its end. Raises `DriverError`, `OSError`."""
     ours, its = socket.socketpair()
     with its:
@@ -116,20 +159,10 @@ def _by_socket(serve: Serve, _keys: Path) -> socket.socket:
     return ours
 
 
-def _by_port(serve: Serve, keys: Path) -> socket.socket:
-    """That of one which comes to a port of this computer, and is ended when it does not. Raises `DriverError`, `OSError`."""
-    from cove.local import certificates, tls
-
-    if not (keys / certificates.AUTHORITY).exists():
-        certificates.make(private_dir(keys))
-    with contextlib.closing(tls.Listener(keys)) as listener:
-        process = serve(StreamEnd(-1, listener.port, keys))
-        try:
-            return listener.accept(CONNECTED_S)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+def _close_after(process: subprocess.Popen[bytes], listener: Listener) -> None:
+    """Nobody waits for one that has ended."""
+    process.wait()
+    listener.close()
 
 
 class _Server:

@@ -13,7 +13,7 @@ from cove.cli.docker_config import Credentials
 from cove.cli.errors import CliError, DaemonError
 from cove.cli.hints import hinted
 from cove.cli.reference import Reference, parse_reference
-from cove.kube.shown import printable
+from cove.plain import printable
 
 if TYPE_CHECKING:
     from cove.kube.generate.model import Workload

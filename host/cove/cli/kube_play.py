@@ -14,7 +14,8 @@ from cove.cli import as_json as json_output
 from cove.cli.clicked import Command, switch
 from cove.cli.command import Context
 from cove.cli.errors import CliError, os_error_text
-from cove.kube.shown import printable, shown
+from cove.kube.shown import shown
+from cove.plain import printable
 
 if TYPE_CHECKING:
     from cove.kube.play.documents import Node

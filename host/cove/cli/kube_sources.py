@@ -18,7 +18,7 @@ from cove.cli.client import quote
 from cove.cli.command import Context
 from cove.cli.errors import CliError
 from cove.cli.flags import one_of
-from cove.kube.shown import printable
+from cove.plain import printable
 
 if TYPE_CHECKING:
     from cove.kube.generate.manifests import Options, Route

@@ -12,6 +12,7 @@ from cove.cli import config, machine_systems
 from cove.cli.clicked import Group, Integer, switch
 from cove.cli.command import agreed
 from cove.cli.errors import CliError
+from cove.cli.machine_rows import folder_rows, not_shared_rows, span
 from cove.cli.which_machine import chosen, named
 from cove.errors import CoveError, MachineNotFound
 from cove.local import sockets
@@ -261,7 +262,7 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
         rows += [
             ("accelerator", f"{value['accelerator']}{reason}"),
             ("versions", f"engine {engine}, API {api}, {_hypervisor(value)}"),
-            ("uptime", f"{_span(value['uptime_seconds'])}{started}"),
+            ("uptime", f"{span(value['uptime_seconds'])}{started}"),
             (
                 "memory",
                 # What is taken has QEMU's own share in it, and can be more than the machine itself may have.
@@ -272,10 +273,10 @@ def _rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     if "host" in value:
         from cove.cli import remote_machines
 
-        rows += remote_machines.rows(value) + _not_shared_rows(value)
+        rows += remote_machines.rows(value) + not_shared_rows(value)
         return [*rows, ("docker socket", sockets.shown(Path(value["docker_socket"])))]
     rows += machine_systems.rows(value)
-    rows += _folder_rows(value) + _not_shared_rows(value)
+    rows += folder_rows(value) + not_shared_rows(value)
     used = "none yet" if value["disk_used"] is None else f"{value['disk_used'] / 2**20:.0f} MiB"
     return [*rows, ("disk", used), ("docker socket", sockets.shown(Path(value["docker_socket"])))]
 
@@ -312,7 +313,7 @@ def _state(value: dict[str, Any]) -> str:
 
     state, idle = str(value["state"]), value.get("idle_since")
     if state == "running" and idle:
-        return f"{state}, idle for {_span(max(0.0, time.time() - idle))}"
+        return f"{state}, idle for {span(max(0.0, time.time() - idle))}"
     if state != "suspended":
         return state
     since, what = (idle, "idle since") if idle else (value.get("suspended_at"), "since")
@@ -321,35 +322,6 @@ def _state(value: dict[str, Any]) -> str:
         state += time.strftime(f" ({what} {'%H:%M' if today else '%Y-%m-%d %H:%M'})", time.localtime(since))
     # Without an agent nobody listens on the docker socket.
     return f"{state}, wakes by itself" if value.get("agent_pid") else f"{state}, wakes with the next cove command"
-
-
-def _folder_rows(value: dict[str, Any]) -> list[tuple[str, str]]:
-    """Folders of this computer, and what carries them."""
-    if value["state"] != "running" or "folder_driver" not in value:
-        return []
-    folders = value.get("folders", [])
-    shown = [f"{one['path']}, {one['access']}, {one['driver']}: {one['state']}" for one in folders] or ["none shared"]
-    return [("" if index else "folders", line) for index, line in enumerate(shown)]
-
-
-def _not_shared_rows(value: dict[str, Any]) -> list[tuple[str, str]]:
-    """Folders of the settings that containers cannot use."""
-    lines = value.get("folders_not_shared")
-    if not lines:
-        return []
-    from cove.support import folders
-
-    rows = [("" if index else "not shared", line) for index, line in enumerate(lines)]
-    return [*rows, ("", folders.way_out(MachinePaths(value["machine"])))]
-
-
-def _span(seconds: float) -> str:
-    """ "42 s", "5 min 3 s", "2 h 4 min", "3 d 2 h"."""
-    whole = int(seconds)
-    for unit, size, smaller, divisor in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // divisor} {smaller}"
-    return f"{whole} s"
 
 
 def _status(name: str) -> dict[str, Any]:

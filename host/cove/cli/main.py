@@ -240,10 +240,13 @@ def report(error: Exception, failure: int = 1) -> int:
 
         error = ownership.refusal(error) or error
     if isinstance(error, CoveError):
+        from cove.plain import printable
+
         first, *further = error.message.split("\n")
         # What is set in belongs to the line above it.
         message = "\n".join([first, *(line if line.startswith("  ") else f"{PROGRAM}: {line}" for line in further)])
-        print("\n      ".join([f"{PROGRAM}: {message}", *error.hint.splitlines()]), file=sys.stderr)
+        lines = "\n      ".join([f"{PROGRAM}: {message}", *error.hint.splitlines()])
+        print(printable(lines, "\n\t"), file=sys.stderr)  # others may have written parts of it
         return 130 if isinstance(error, GivenUp) else failure
     print(f"{PROGRAM}: {type(error).__name__}: {error}", file=sys.stderr)
     print("      this is a bug in Cove; COVE_DEBUG=1 shows where", file=sys.stderr)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from cove.cli.command import agreed
 from cove.cli.errors import CliError
+from cove.cli.machine_rows import folder_rows, span
 from cove.errors import CoveError, RemoteError
 from cove.machine import lifecycle, remote, settings
 from cove.machine.paths import MachinePaths
 from cove.machine.remote import COVE, Remote
+from cove.plain import printable
 
 if TYPE_CHECKING:
     from cove.remote.connection import Connection
@@ -62,37 +64,38 @@ def pinned_anew(name: str, where: str, host_key: str, accepted: bool) -> Remote 
 
 
 def _introduced(where: str, host_key: str, accepted: bool, asks: bool) -> Connection:
-    """A connection to a host whose key somebody has vouched for. Raises `CoveError`."""
+    """A connection to a host whose key somebody has vouched for: one that is given counts, whatever known_hosts has. Raises `CoveError`."""
     from cove.remote import connection, trust
 
     to = remote.address(where)
     if host_key and not host_key.startswith("SHA256:"):
         raise CliError(f"cove: --host-key is a fingerprint such as SHA256:Kx3..., not {host_key}")
+    if host_key or accepted:
+        return connection.connect(to, _shown(to, host_key))
     try:
-        made = connection.connect(to)
+        return connection.connect(to)
     except trust.UnknownHost as error:
+        if error.host != to or not asks:  # one that is between is not what was asked for
+            raise
         shown = remote.fingerprint(error.key)
-        if host_key:
-            _compare(where, host_key, shown)
-        elif not accepted and not (
-            asks and agreed(f"{to} shows the host key {shown} ({error.key.split()[0]}). Is that its key?")
-        ):
+        if not agreed(f"{to} shows the host key {shown} ({error.key.split()[0]}). Is that its key?"):
             raise
         return connection.connect(to, error.key)
-    if host_key:
-        try:
-            _compare(where, host_key, remote.fingerprint(made.host_key))
-        except CoveError:
-            made.close()
-            raise
-    return made
 
 
-def _compare(where: str, wanted: str, shown: str) -> None:
-    if shown != wanted:
-        raise RemoteError(
-            f"{where} shows the host key {shown}, and not {wanted}", "somebody else may answer in its place"
-        )
+def _shown(to: remote.Address, wanted: str) -> str:
+    """The key with that fingerprint among those that a host shows, or the first when it is "". Raises `RemoteError`."""
+    from cove.remote import connection
+
+    seen = []
+    for key in connection.shown_keys(to):
+        if wanted in ("", remote.fingerprint(key)):
+            return key
+        seen.append(remote.fingerprint(key))
+    shows = f"the host key {' and '.join(seen)}" if seen else "no host key of a kind that Cove knows"
+    raise RemoteError(
+        f"{to} shows {shows}" + (f", and not {wanted}" if wanted else ""), "somebody else may answer in its place"
+    )
 
 
 def _engine(connection: Connection, wanted: str) -> Remote:
@@ -117,8 +120,6 @@ def _engine(connection: Connection, wanted: str) -> Remote:
 
 def rows(value: dict[str, Any]) -> list[tuple[str, str]]:
     """What `cove machine status` shows of such a machine beside its state and its lost ports."""
-    from cove.cli.machine import _folder_rows, _span
-
     engine = value["engine"] if value["engine"] != COVE else "Cove's own"
     versions = [f"{value[key]}" for key in ("engine_version",) if value.get(key)]
     if value.get("api_version"):
@@ -134,10 +135,10 @@ def rows(value: dict[str, Any]) -> list[tuple[str, str]]:
             ("", "what runs there goes on; the next command tries again"),
         ]
     elif "connected_at" in value:
-        found.append(("connection", f"for {_span(time.time() - value['connected_at'])}"))
+        found.append(("connection", f"for {span(time.time() - value['connected_at'])}"))
     if value.get("ports_not_carried"):
         found.append(("not carried", f"{', '.join(value['ports_not_carried'])}: published there, and not here"))
-    return found + _folder_rows(value)
+    return found + folder_rows(value)
 
 
 def ssh_words(paths: MachinePaths, found: Remote) -> list[str]:
@@ -156,6 +157,8 @@ def ssh_words(paths: MachinePaths, found: Remote) -> list[str]:
         f"HostKeyAlias={alias}",
         "-o",
         "StrictHostKeyChecking=yes",
+        "-o",
+        "ControlPath=none",  # a connection that the user has already was made by another key, perhaps
     ]
     words += ["-l", found.address.user] if found.address.user else []
     words += ["-p", str(found.address.port)] if found.address.port else []
@@ -179,6 +182,4 @@ def show_log(paths: MachinePaths, found: Remote, *, follow: bool, tail: int | No
     finally:
         made.close()
     shown = b"".join(lines[-tail:] if tail else lines if tail is None else [])
-    sys.stdout.write(
-        "".join(one if one.isprintable() or one in "\n\t" else "?" for one in shown.decode("utf-8", "replace"))
-    )
+    sys.stdout.write(printable(shown.decode("utf-8", "replace"), "\n\t"))

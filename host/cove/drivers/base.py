@@ -274,6 +274,9 @@ class Driver(Forwarding):
         """Tags of folders whose stream broke, which the guest does not see by itself: none, where a device of the VM's has them."""
         return set()
 
+    def on_over(self, callback: Callable[[], object]) -> None:
+        """Call back, in any thread, when `over` has something to tell."""
+
     @abstractmethod
     async def held_by(self) -> list[str]:
         """Why the VM cannot be saved now, in the hypervisor's words; empty when it can. Raises `DriverError`."""

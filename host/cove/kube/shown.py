@@ -3,17 +3,14 @@ lines written over, and without lines that look like Cove's own."""
 
 from __future__ import annotations
 
-
-def printable(text: str) -> str:
-    """On one line."""
-    return "".join(one if one.isprintable() or one == "\t" else "?" for one in text)
+from cove.plain import printable
 
 
 def shown(text: str) -> str:
     """As it is, for a text of Cove's own lines."""
-    return "\n".join(map(printable, text.split("\n")))
+    return printable(text, "\n\t")
 
 
 def inset(text: str) -> str:
     """Its further lines are set in below the first, which begins with Cove's own words."""
-    return "\n  ".join(map(printable, text.splitlines()))
+    return "\n  ".join(printable(line, "\t") for line in text.splitlines())

@@ -72,6 +72,9 @@ class Listener:
         raise TimeoutError("nobody who has the key has connected")
 
     def close(self) -> None:
+        """May come from any thread, and twice; an `accept` that waits ends."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
 

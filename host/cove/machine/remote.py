@@ -11,6 +11,7 @@ import getpass
 import hashlib
 import json
 import re
+import shlex
 import socket
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -44,6 +45,12 @@ class Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host and self.port else self.host
         return f"{self.user}@{host}".removeprefix("@") + (f":{self.port}" if self.port else "")
+
+    @property
+    def by_ssh(self) -> str:
+        """What a user types who wants a shell there: ssh(1) takes a port only in a URL, or as an option."""
+        to = f"{self.user}@{self.host}".removeprefix("@")
+        return shlex.join(["ssh", *(["-p", str(self.port)] if self.port else []), to])
 
 
 def address(text: str) -> Address:

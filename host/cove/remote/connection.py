@@ -5,19 +5,22 @@ is told, and makes another.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import paramiko
 
-from cove.errors import CoveError, RemoteError, TransportError
+from cove.errors import RemoteError, TransportError
 from cove.machine.remote import Address, fingerprint
+from cove.plain import printable
 from cove.remote import login, trust, way
 from cove.remote.host import Host, Ran
 from cove.remote.way import Way
@@ -31,14 +34,22 @@ BEHIND_S = 30.0
 """How often a host behind another one is asked."""
 MAX_OUTPUT = 4 << 20
 """Bytes of what a command says on each of its two ways out."""
+# What fails is told by errors; without a handler Python writes what paramiko notes, the host's words in it, to the terminal.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 _CHUNK = 1 << 16
+_GLOBAL_REQUEST = 80
+"""SSH_MSG_GLOBAL_REQUEST (RFC 4254)."""
+_TCP_RXT_CONNDROPTIME = 0x80
+"""macOS' netinet/tcp.h: for how many seconds what nobody confirms is sent again. Python has no name for it."""
 
 
 class Connection(Host):
     """Made by `connect`. Methods are for threads. `on_lost` is called once, in a thread, when it has ended without `close`."""
 
-    def __init__(self, to: Address, transport: StreamlocalTransport, before: Connection | None, kept: _Ended) -> None:
+    def __init__(self, to: Address, transport: _Transport, before: Connection | None, kept: _Ended) -> None:
         self.address = to
+        self.host_key = trust.as_text(transport.get_remote_server_key())
+        """Its kind and base64."""
         self._transport = transport
         self._before = before
         self._kept = kept
@@ -62,17 +73,15 @@ class Connection(Host):
                 self._transport.close()
 
     def answers(self, within_s: float) -> bool:
-        """Whether the host says something, in that time."""
-        try:
-            self._transport.open_session(timeout=within_s).close()
-        except (paramiko.SSHException, OSError, EOFError):
-            return False
-        return True
+        """Whether anything comes from the host, in that time, after it was asked.
 
-    @property
-    def host_key(self) -> str:
-        """Its kind and base64."""
-        return trust.as_text(self._transport.get_remote_server_key())
+        What it says in between to something else counts as well: on a slow line that is busy the question waits behind all that is
+        being sent. It is ssh(1)'s own (ServerAliveInterval), which needs no session, of which a host allows but a few.
+        """
+        self._transport.heard.clear()
+        # A thread: who sends waits as long as the kernel takes nothing more.
+        threading.Thread(target=self._transport.ask, name="connection-asked", daemon=True).start()
+        return self._transport.heard.wait(within_s) and self.is_active()
 
     def is_active(self) -> bool:
         return self._transport.is_active()
@@ -89,7 +98,7 @@ class Connection(Host):
         try:
             channel = self._transport.open_session(timeout=min(timeout_s, OPEN_TIMEOUT_S))
             with contextlib.closing(channel):
-                channel.exec_command(shlex.join(command))
+                _begin(channel, shlex.join(command), deadline)
                 return _ran(channel, stdin, deadline)
         except TimeoutError:
             raise RemoteError(
@@ -115,9 +124,43 @@ class Connection(Host):
             hint = ""
             if error.code == 1:
                 hint = "its sshd forbids it: AllowStreamLocalForwarding and AllowTcpForwarding in sshd_config(5)"
-            raise TransportError(f"{what} of {self.address} does not answer: {error.text or error}", hint) from error
+            raise TransportError(
+                f"{what} of {self.address} does not answer: {printable(error.text or str(error))}", hint
+            ) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise TransportError(f"{what} of {self.address} does not answer: {_words(error)}") from error
+            raise TransportError(f"{what} of {self.address} does not answer: {printable(_words(error))}") from error
+
+
+class _Heard:
+    """A socket, or a channel, that tells by an event that something has come of it."""
+
+    def __init__(self, sock: socket.socket | paramiko.Channel, heard: threading.Event) -> None:
+        self._sock = sock
+        self._heard = heard
+
+    def recv(self, size: int) -> bytes:
+        data = self._sock.recv(size)
+        if data:
+            self._heard.set()
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+class _Transport(StreamlocalTransport):
+    def __init__(self, sock: socket.socket | paramiko.Channel) -> None:
+        self.heard = threading.Event()
+        super().__init__(_Heard(sock, self.heard))  # type: ignore[arg-type]
+
+    def ask(self) -> None:
+        """Have the host say something: that it does not know this."""
+        question = paramiko.Message()
+        question.add_byte(bytes([_GLOBAL_REQUEST]))
+        question.add_string("keepalive@openssh.com")
+        question.add_boolean(True)
+        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+            self._send_user_message(question)
 
 
 class _Ended:
@@ -135,45 +178,107 @@ class _Ended:
 
 
 def connect(to: Address, host_key: str = "") -> Connection:
-    """Blocks, bounded. Raises `RemoteError`; `trust.UnknownHost` when the key is not known.
+    """Blocks, bounded. Raises `RemoteError`; `trust.UnknownHost` when the key of the host, or of one before it, is not known.
 
     Args:
         host_key: the key that it MUST have; "" for one that the user's known_hosts has.
     """
+    return _connect(to, host_key, ())
+
+
+def shown_keys(to: Address) -> Iterator[str]:
+    """The keys that a host shows, each kind that it has one of, whatever known_hosts has. Nobody logs in. Raises as `connect` does."""
+    for kinds in trust.KINDS:
+        try:
+            with _reached(to, ()) as (_, line), contextlib.ExitStack() as ending:
+                ending.callback(line.end)
+                transport = _greeted(line.sock, kinds)
+                ending.callback(transport.close)
+                key = trust.as_text(transport.get_remote_server_key())
+        except paramiko.ssh_exception.IncompatiblePeer:
+            continue
+        yield key
+
+
+def _connect(to: Address, host_key: str, behind: tuple[Address, ...]) -> Connection:
+    """``behind``: hosts that are reached through this one, the furthest first."""
+    with _reached(to, behind) as (found, line):
+        return _made(to, found, line, host_key, is_between=bool(behind))
+
+
+@dataclass(slots=True)
+class _Line:
+    """What leads to a host's sshd."""
+
+    sock: socket.socket | paramiko.Channel
+    before: Connection | None
+    kept: _Ended
+
+    def end(self) -> None:
+        self.sock.close()
+        self.kept.end()
+        if self.before is not None:
+            self.before.close()
+
+
+@contextlib.contextmanager
+def _reached(to: Address, behind: tuple[Address, ...]) -> Iterator[tuple[Way, _Line]]:
+    """The line is ended when something fails. paramiko's errors and the kernel's become a `RemoteError`, but for `IncompatiblePeer`."""
     found = way.find(to)
-    before: Connection | None = None
-    made: list[paramiko.Transport] = []
-    kept = _Ended(None, bool(found.jumps or found.command))
+    line: _Line | None = None
     try:
-        for jump in found.jumps:
-            before = _through(before, jump)
-        sock: socket.socket | paramiko.Channel
-        if before is not None:
-            sock = before._port(found.host, found.port)
-        elif found.command:
-            sock, process = _program(found)
-            kept = _Ended(process, True)
-        else:
-            sock = _dialled(found)
-        transport = _greeted(to, found, sock, host_key, made)
-        login.log_in(transport, found)
-        transport.settle()
+        line = _line(found, (*behind, to))
+        yield found, line
     except BaseException as error:
-        for one in made:
-            one.close()
-        kept.end()
-        if before is not None:
-            before.close()
-        if isinstance(error, CoveError):
+        if line is not None:
+            line.end()
+        if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
             raise
         if isinstance(error, (paramiko.SSHException, OSError, EOFError)):
             raise unreachable(to, _words(error)) from error
         raise
-    return Connection(to, transport, before, kept)
+
+
+def _line(found: Way, behind: tuple[Address, ...]) -> _Line:
+    before: Connection | None = None
+    try:
+        for jump in found.jumps:
+            if jump in behind:
+                raise RemoteError(
+                    f"the way to {behind[0]} goes in a circle: {jump} is behind itself",
+                    f"in {way.config_file()}, let the ProxyJump not be for {jump.host}: Host * !{jump.host}",
+                )
+            if before is None:
+                before = _connect(jump, "", behind)
+            else:
+                on = way.find(jump)
+                line = _Line(before._port(on.host, on.port), before, _Ended(None, True))
+                before = _made(jump, on, line, "", is_between=True)
+        if before is not None:
+            return _Line(before._port(found.host, found.port), before, _Ended(None, True))
+    except BaseException:
+        if before is not None:
+            before.close()
+        raise
+    if found.command:
+        sock, process = _program(found)
+        return _Line(sock, None, _Ended(process, True))
+    return _Line(_dialled(found), None, _Ended(None, False))
+
+
+def _made(to: Address, found: Way, line: _Line, host_key: str, *, is_between: bool) -> Connection:
+    transport = _vouched(to, found, line.sock, host_key, is_between)
+    try:
+        login.log_in(transport, found)
+        transport.settle()
+    except BaseException:
+        transport.close()
+        raise
+    return Connection(to, transport, line.before, line.kept)
 
 
 def unreachable(to: Address, why: str) -> RemoteError:
-    return RemoteError(f"{to} cannot be reached: {why}", f"see whether this works: ssh {to}")
+    return RemoteError(f"{to} cannot be reached: {why}", f"see whether this works: {to.by_ssh}")
 
 
 def _words(error: BaseException) -> str:
@@ -184,35 +289,23 @@ def _words(error: BaseException) -> str:
     return (error.strerror if isinstance(error, OSError) else "") or str(error) or "the connection ended"
 
 
-def _through(before: Connection | None, jump: Address) -> Connection:
-    if before is None:
-        return connect(jump)
-    found = way.find(jump)
-    made: list[paramiko.Transport] = []
-    try:
-        transport = _greeted(jump, found, before._port(found.host, found.port), "", made)
-        login.log_in(transport, found)
-        transport.settle()
-    except BaseException:
-        for one in made:
-            one.close()
-        before.close()
-        raise
-    return Connection(jump, transport, before, _Ended(None, True))
-
-
 def _dialled(found: Way) -> socket.socket:
     sock = socket.create_connection((found.host, found.port), CONNECT_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    options = {"TCP_KEEPIDLE": SILENT_S, "TCP_KEEPALIVE": SILENT_S, "TCP_KEEPINTVL": ASK_AGAIN_S, "TCP_KEEPCNT": ASKED}
-    # Of what was sent and nobody has confirmed: Linux; and macOS.
-    options |= {"TCP_USER_TIMEOUT": (SILENT_S + ASKED * ASK_AGAIN_S) * 1000, "TCP_CONNECTION_TIMEOUT": SILENT_S}
-    for name, value in options.items():
-        if (number := getattr(socket, name, None)) is not None:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, number, value)
+    for number, value in _keeping(sys.platform):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, number, value)
     return sock
+
+
+def _keeping(system: str) -> list[tuple[int, int]]:
+    """TCP's options by which the kernel finds that the host is gone: when a line rests, and when nobody confirms what was sent."""
+    limit = SILENT_S + ASKED * ASK_AGAIN_S
+    named = {"TCP_KEEPIDLE": SILENT_S, "TCP_KEEPALIVE": SILENT_S, "TCP_KEEPINTVL": ASK_AGAIN_S, "TCP_KEEPCNT": ASKED}
+    named["TCP_USER_TIMEOUT"] = limit * 1000  # Linux
+    found = [(getattr(socket, name), value) for name, value in named.items() if hasattr(socket, name)]
+    return [*found, (_TCP_RXT_CONNDROPTIME, limit)] if system == "darwin" else found
 
 
 def _program(found: Way) -> tuple[socket.socket, subprocess.Popen[bytes]]:
@@ -232,52 +325,71 @@ def _program(found: Way) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     return ours, process
 
 
-def _greeted(
-    to: Address, found: Way, sock: socket.socket | paramiko.Channel, host_key: str, made: list[paramiko.Transport]
-) -> StreamlocalTransport:
-    """A connection to a host that is who it should be. Raises `RemoteError`, `paramiko.SSHException`, `OSError`."""
-    transport = StreamlocalTransport(sock)  # type: ignore[arg-type]
-    made.append(transport)
-    transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = CONNECT_S
-    known = [host_key] if host_key else trust.known(found.alias)
-    if known:  # of its keys it is to show one of these
-        options = transport.get_security_options()
-        wanted = [kind for key in known for kind in trust.kinds(key)]
-        if chosen := [kind for kind in options.key_types if kind in wanted]:
-            options.key_types = tuple(chosen)
+def _greeted(sock: socket.socket | paramiko.Channel, kinds: Sequence[str]) -> _Transport:
+    """A connection to whoever answers, who has shown a key, of one of ``kinds`` if there are any. Raises `paramiko.SSHException`,
+    `OSError`."""
+    transport = _Transport(sock)
     try:
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = CONNECT_S
+        options = transport.get_security_options()
+        if chosen := [kind for kind in options.key_types if kind in kinds]:
+            options.key_types = tuple(chosen)
         transport.start_client(timeout=CONNECT_S)
+    except BaseException:
+        transport.close()
+        raise
+    return transport
+
+
+def _vouched(
+    to: Address, found: Way, sock: socket.socket | paramiko.Channel, host_key: str, is_between: bool
+) -> _Transport:
+    """A connection to a host that is who it should be. Raises `RemoteError`, `paramiko.SSHException`, `OSError`."""
+    known = [host_key] if host_key else trust.known(found.alias, found.known_files)
+    try:  # of its keys it is to show one of these
+        transport = _greeted(sock, [kind for key in known for kind in trust.kinds(key)])
     except paramiko.ssh_exception.IncompatiblePeer as error:
         if not known:
-            raise
+            raise unreachable(to, _words(error)) from error
         raise RemoteError(
             f"{to} has no host key any more of the kind that it had before ({known[0].split()[0]})",
-            "either it was installed anew, or somebody else answers in its place. Ask whoever runs it for its fingerprint, and pin"
-            f" that: cove machine init --ssh {to} --host-key SHA256:... NAME",
+            "either it was installed anew, or somebody else answers in its place. Ask whoever runs it for its fingerprint. "
+            + _way_out(to, found, host_key, "SHA256:..."),
         ) from error
-    shown = trust.as_text(transport.get_remote_server_key())
-    if shown in known:
-        return transport
+    try:
+        shown = trust.as_text(transport.get_remote_server_key())
+        trust.refuse_revoked(str(to), shown, found.alias, found.known_files)
+        if shown in known:
+            return transport
+        if known:
+            way_out = _way_out(to, found, host_key, fingerprint(shown))
+            raise trust.changed(str(to), known[0], shown, way_out)
+        raise trust.UnknownHost(to, shown, is_between)
+    except BaseException:
+        transport.close()
+        raise
+
+
+def _way_out(to: Address, found: Way, host_key: str, shown: str) -> str:
     if host_key:
-        raise trust.changed(
-            str(to),
-            host_key,
-            shown,
-            f"If it is right, pin it: cove machine init --ssh {to} --host-key {fingerprint(shown)} NAME",
-        )
-    if known:
-        raise trust.changed(
-            str(to),
-            known[0],
-            shown,
-            f"If it is right, take the old one out of known_hosts: ssh-keygen -R '{found.alias}'",
-        )
-    raise trust.UnknownHost(
-        f"nobody has said yet that {to} is who it says: its {shown.split()[0]} key is {fingerprint(shown)}",
-        f"compare it with what whoever runs it says, and give it: --host-key {fingerprint(shown)}; or connect once"
-        f" with: ssh {to}",
-        shown,
-    )
+        return f"If it is right, pin it: cove machine init --ssh {shlex.quote(str(to))} --host-key {shown} NAME"
+    return f"If it is right, take the old one out of known_hosts: ssh-keygen -R {shlex.quote(found.alias)}"
+
+
+def _begin(channel: paramiko.Channel, command: str, deadline: float) -> None:
+    """Raises `TimeoutError`, `paramiko.SSHException`, `OSError`."""
+    # paramiko waits without a limit for the host to take it: a login there may hang while its kernel confirms all that is sent.
+    late = threading.Timer(max(0.0, deadline - time.monotonic()), channel.close)
+    late.daemon = True
+    late.start()
+    try:
+        channel.exec_command(command)
+    except paramiko.SSHException:
+        if time.monotonic() >= deadline:
+            raise TimeoutError from None
+        raise
+    finally:
+        late.cancel()
 
 
 def _ran(channel: paramiko.Channel, stdin: BinaryIO | bytes, deadline: float) -> Ran:
@@ -311,7 +423,8 @@ def _bounded(read: Callable[[int], bytes]) -> bytes:
 
 
 def _feed(channel: paramiko.Channel, stdin: BinaryIO | bytes) -> None:
-    with contextlib.suppress(OSError, EOFError):  # a command may end before it has read all
+    # A command may end before it has read all, and who runs it then closes the file (ValueError).
+    with contextlib.suppress(OSError, EOFError, ValueError):
         if isinstance(stdin, bytes):
             channel.sendall(stdin)
         else:

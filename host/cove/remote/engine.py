@@ -11,6 +11,7 @@ from typing import Any
 from cove.errors import RemoteError
 from cove.machine import architecture
 from cove.machine.architecture import Architecture
+from cove.plain import printable
 from cove.progress import Event, Report, ignore
 from cove.remote import scripts
 from cove.remote.host import Host, Ran
@@ -19,6 +20,7 @@ from cove.remote.payload import Payload
 LEAST_KERNEL = (5, 14)
 """cgroup.kill; what else the engine needs is older."""
 LOOK_S, INSTALL_S, START_S, STOP_S, REMOVE_S = 60.0, 1800.0, 240.0, 240.0, 900.0
+_PATH = re.compile(r"/[\w./-]{1,107}", re.ASCII)
 _HINT_ROOT = (
     "log in as root, or let this user run sudo without a password; an engine without root is not offered"
     " (one that is there, docker's or podman's, can be used: --engine docker)"
@@ -103,7 +105,7 @@ def look(host: Host) -> Found:
     told: dict[str, list[str]] = {}
     for line in ran.out.decode("utf-8", "replace").splitlines():
         key, _, value = line.partition("=")
-        told.setdefault(key, []).append(value)
+        told.setdefault(key, []).append(printable(value))
     try:
         one = {key: told[key][0] for key in ("machine", "kernel", "system", "login", "root", "cgroup")}
         uid, gid = int(told["uid"][0]), int(told["gid"][0])
@@ -112,9 +114,15 @@ def look(host: Host) -> Found:
     engines = [value.split(" ", 2) for value in told.get("engine", [])]
     return Found(
         **one, uid=uid, gid=gid,
-        docker=told.get("docker", [""])[0], podman=told.get("podman", [""])[0], missing=tuple(told.get("missing", [])),
+        docker=_socket(told.get("docker", [])), podman=_socket(told.get("podman", [])),
+        missing=tuple(told.get("missing", [])),
         engines=tuple(Installed(name, state == "up", label) for name, state, label in engines),
     )  # fmt: skip
+
+
+def _socket(said: list[str]) -> str:
+    """A path, and nothing that a shell would take for something else; "" for none."""
+    return next((path for path in said[:1] if _PATH.fullmatch(path)), "")
 
 
 @dataclass
@@ -217,5 +225,5 @@ def _answer(failure: str, ran: Ran) -> dict[str, Any]:
 
 def _failed(failure: str, ran: Ran, hint: str = "") -> RemoteError:
     said = (ran.err or ran.out).decode("utf-8", "replace").strip()
-    last = "".join(one if one.isprintable() else " " for one in said.rpartition("\n")[2][:300])
+    last = said.rpartition("\n")[2][:300]
     return RemoteError(f"{failure}: {last or f'exit status {ran.status}'}", hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,12 @@ import paramiko
 from paramiko.agent import AgentKey
 
 from cove.errors import RemoteError
+from cove.machine.remote import Address
 from cove.remote.way import Way
 
 _AGENT_S = 10.0
+PERSON_S = 60.0
+"""In which a person has allowed that the SSH agent uses a key, or has touched a token."""
 
 
 def _agent(path: str) -> paramiko.Agent:
@@ -22,14 +26,19 @@ def _agent(path: str) -> paramiko.Agent:
     if sys.platform == "win32":
         return paramiko.Agent()  # Pageant, or OpenSSH's own, at the one place that it has
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made.settimeout(_AGENT_S)
-    made.connect(path)
-    made.settimeout(None)  # a person may have to allow it, or to touch a token
-    return _Agent(made)
+    try:
+        made.settimeout(_AGENT_S)
+        made.connect(path)
+        agent = _Agent(made)
+        made.settimeout(None)  # of what it has it tells at once; that it uses a key may be for a person to allow
+    except BaseException:
+        made.close()
+        raise
+    return agent
 
 
 class _Agent(paramiko.Agent):
-    """That of a given socket: paramiko's own reads the environment of the process."""
+    """That of a given socket: paramiko's own reads the environment of the process. Has asked for the keys once it is made."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._conn = None
@@ -41,9 +50,12 @@ def log_in(transport: paramiko.Transport, way: Way) -> None:
     """Raises `RemoteError`, `paramiko.SSHException`, `OSError`."""
     tried: list[str] = []
     locked: list[str] = []
+    hints = [f"see that this works without a password: {Address(way.host, way.user).by_ssh}"]
+    patience = transport.auth_timeout
     with contextlib.ExitStack() as stack:
-        for name, key in _offered(way, locked, stack):
+        for name, key in _offered(way, locked, hints, stack):
             tried.append(name)
+            transport.auth_timeout = PERSON_S if isinstance(key, AgentKey) else patience
             try:
                 if not transport.auth_publickey(way.user, key):
                     return
@@ -58,15 +70,18 @@ def log_in(transport: paramiko.Transport, way: Way) -> None:
                 continue
             raise RemoteError(f"{way.host} wants more than a key to let {way.user} in", "Cove shows a key alone")
     said = f"it was shown {', '.join(tried)}" if tried else "there was no key to show"
-    hints = [f"see that this works without a password: ssh {way.user}@{way.host}"]
     if locked:
-        hints.append(f"{', '.join(locked)}: has a passphrase; give it to your SSH agent: ssh-add {locked[0]}")
+        hints.append(
+            f"{', '.join(locked)}: has a passphrase; give it to your SSH agent: ssh-add {shlex.quote(locked[0])}"
+        )
     raise RemoteError(f"{way.host} does not let {way.user} in: {said}", "\n".join(hints))
 
 
-def _offered(way: Way, locked: list[str], stack: contextlib.ExitStack) -> Iterator[tuple[str, paramiko.PKey]]:
+def _offered(
+    way: Way, locked: list[str], hints: list[str], stack: contextlib.ExitStack
+) -> Iterator[tuple[str, paramiko.PKey]]:
     """Those that the configuration names first: a host ends a connection that has shown it too many."""
-    agents = _of_agent(way.agent, stack)
+    agents = _of_agent(way.agent, hints, stack)
     named: list[tuple[str, paramiko.PKey]] = []
     blobs = set()
     for file in way.keys:
@@ -85,23 +100,27 @@ def _offered(way: Way, locked: list[str], stack: contextlib.ExitStack) -> Iterat
                 yield f"{getattr(key, 'comment', '') or key.get_name()} (of the SSH agent)", key
 
 
-def _of_agent(path: str, stack: contextlib.ExitStack) -> tuple[AgentKey, ...]:
+def _of_agent(path: str, hints: list[str], stack: contextlib.ExitStack) -> tuple[AgentKey, ...]:
     if not path and sys.platform != "win32":
         return ()
     try:
         agent = _agent(path)
         stack.callback(agent.close)
         return agent.get_keys()
+    except TimeoutError:
+        hints.append(f"the SSH agent at {path} does not answer: its keys were not tried")
+        return ()
     except (OSError, paramiko.SSHException):
         return ()
 
 
 def _public(file: Path) -> bytes | None:
-    try:
-        text = file.with_name(f"{file.name}.pub").read_text("ascii").split()
-        return paramiko.PublicBlob.from_string(" ".join(text[:2])).key_blob  # type: ignore[attr-defined,no-any-return]
-    except (OSError, ValueError, IndexError):
-        return None
+    """Of the file itself, when that is what it has: `IdentityFile` may name a key that the SSH agent alone has whole."""
+    for one in (file, file.with_name(f"{file.name}.pub")):
+        with contextlib.suppress(OSError, ValueError):
+            text = one.read_text("ascii").split()
+            return paramiko.PublicBlob.from_string(" ".join(text[:2])).key_blob  # type: ignore[attr-defined,no-any-return]
+    return None
 
 
 def _of_file(file: Path, locked: list[str]) -> paramiko.PKey | None:

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import paramiko
 
 from cove.errors import RemoteError
-from cove.machine.remote import fingerprint
+from cove.machine.remote import Address, fingerprint
 
+OF_ALL = Path("/etc/ssh/ssh_known_hosts")
+_REVOKED = "@revoked"
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
+KINDS = (("ssh-ed25519",), ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"), _RSA)
+"""The algorithms by which a host shows that it has a key, for each kind of keys."""
 
 
 class UnknownHost(RemoteError):
-    """A host whose key nobody has vouched for yet. `key` is what it shows: its kind and base64."""
+    """A host whose key nobody has vouched for yet. `key` is what it shows: its kind and base64.
 
-    def __init__(self, message: str, hint: str, key: str) -> None:
-        super().__init__(message, hint)
+    ``is_between``: it is on the way to another.
+    """
+
+    def __init__(self, host: Address, key: str, is_between: bool) -> None:
+        given = "" if is_between else f"give it: --host-key {fingerprint(key)}; or "
+        super().__init__(
+            f"nobody has said yet that {host} is who it says: its {key.split()[0]} key is {fingerprint(key)}",
+            f"compare it with what whoever runs it says, and {given}connect once with: {host.by_ssh}",
+        )
+        self.host = host
         self.key = key
 
 
@@ -33,29 +47,55 @@ def kinds(key: str) -> tuple[str, ...]:
 
 def known_files() -> list[Path]:
     own = Path.home() / ".ssh"
-    return [own / "known_hosts", own / "known_hosts2", Path("/etc/ssh/ssh_known_hosts")]
+    return [own / "known_hosts", own / "known_hosts2", OF_ALL]
 
 
 def known(alias: str, files: Iterable[Path] | None = None) -> list[str]:
-    """The keys that known_hosts has of a host. A line with @revoked or @cert-authority is not understood, and passed over."""
-    found = []
+    """The keys that known_hosts has of a host. Certificates' (@cert-authority) are not understood, and passed over."""
+    listed = [*_listed(alias, files)]
+    revoked = {key for marker, key in listed if marker == _REVOKED}
+    return [key for marker, key in listed if not marker and key not in revoked]
+
+
+def refuse_revoked(host: str, shown: str, alias: str, files: Iterable[Path] | None = None) -> None:
+    """Raise `RemoteError` for a key that known_hosts says is to be trusted no more."""
+    if (_REVOKED, shown) in _listed(alias, files):
+        raise RemoteError(
+            f"{host} shows the host key {fingerprint(shown)}, which your known_hosts has revoked",
+            "whoever runs it is to give it another key",
+        )
+
+
+def _listed(alias: str, files: Iterable[Path] | None) -> Iterator[tuple[str, str]]:
+    """The lines of a host: a marker or "", and the key (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
     for file in known_files() if files is None else files:
         try:
             lines = file.read_text("utf-8", "replace").splitlines()
         except OSError:
             continue
-        hosts = paramiko.HostKeys()
         for line in lines:
-            if not line.strip() or line.lstrip().startswith(("#", "@")):
+            words = line.split()
+            marker = words.pop(0) if words and words[0].startswith("@") else ""
+            if len(words) < 3 or words[0].startswith("#"):
                 continue
             try:
-                entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
-            except Exception:
+                if _is_of(alias.lower(), words[0]):
+                    yield marker, as_text(paramiko.PKey.from_type_string(words[1], base64.b64decode(words[2])))
+            except Exception:  # what is no key, in one of paramiko's many ways
                 continue
-            if entry is not None:
-                hosts._entries.append(entry)  # type: ignore[attr-defined]
-        if (keys := hosts.lookup(alias)) is not None:
-            found += [as_text(key) for key in keys.values()]
+
+
+def _is_of(host: str, patterns: str) -> bool:
+    found = False
+    for one in patterns.split(","):
+        if one.startswith("|1|"):
+            found = found or paramiko.HostKeys.hash_host(host, one) == one
+            continue
+        is_not, pattern = one.startswith("!"), one.removeprefix("!").lower()
+        if re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), host):
+            if is_not:
+                return False
+            found = True
     return found
 
 

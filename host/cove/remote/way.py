@@ -1,9 +1,14 @@
-"""The way to a host, as the user's ~/.ssh/config has it (ssh_config(5)): name, port, user, keys, and what is between."""
+"""The way to a host, as the user's ~/.ssh/config has it (ssh_config(5)): name, port, user, keys, and what is between. That of the whole
+computer (/etc/ssh/ssh_config) is not read.
+"""
 
 from __future__ import annotations
 
 import getpass
+import glob
 import os
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +16,13 @@ import paramiko
 
 from cove.errors import RemoteError
 from cove.machine.remote import Address, address
+from cove.remote import trust
 
 PORT = 22
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+_MAX_DEPTH = 16
+"""Of files that include others, as ssh(1) has it."""
+_SETTING = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.*?)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,8 @@ class Way:
     jumps: tuple[Address, ...]
     command: str
     """A program whose input and output are the connection (ProxyCommand); "" for none."""
+    known_files: tuple[Path, ...]
+    """Those that have keys of hosts."""
 
 
 def config_file() -> Path:
@@ -54,16 +65,14 @@ def find(to: Address) -> Way:
         _agent(said.get("identityagent", "SSH_AUTH_SOCK")),
         tuple(address(one.strip()) for one in jump.split(",")) if jump.lower() != "none" else (),
         "" if command.lower() == "none" or jump.lower() != "none" else command,
+        _known_files(said.get("userknownhostsfile")),
     )  # fmt: skip
 
 
 def _lookup(host: str) -> dict[str, str]:
-    try:
-        text = config_file().read_text("utf-8")
-    except FileNotFoundError:
+    if not config_file().exists():
         return {}
-    except (OSError, ValueError) as error:
-        raise RemoteError(f"{config_file()} cannot be read: {error}") from error
+    text = "\n".join(_expanded(config_file(), "", 0))
     try:
         found: dict[str, str] = paramiko.SSHConfig.from_text(text).lookup(host)
     except Exception as error:  # of paramiko's many, and its optional parts' (`Match exec`)
@@ -72,6 +81,62 @@ def _lookup(host: str) -> dict[str, str]:
             "`Match exec` and `CanonicalizeHostname` are of ssh's own: write what is for this host in a `Host` section",
         ) from error
     return found
+
+
+def _expanded(file: Path, section: str, depth: int) -> list[str]:
+    """Its lines, with those of the files that it includes in their places, which paramiko passes over.
+
+    Args:
+        section: what has to match for any of it to count: criteria of `Match`; "" for nothing.
+    """
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise RemoteError(f"{file} cannot be read: {error}") from error
+    lines, current = [_match(section)] if section else [], section
+    for line in text.splitlines():
+        found = _SETTING.fullmatch(line)
+        name, value = (found[1].lower(), found[2]) if found else ("", "")
+        if name == "include":
+            if depth == _MAX_DEPTH:
+                raise RemoteError(f"{file} includes files that include files, more than {_MAX_DEPTH} deep")
+            for one in _included(file, value):
+                lines += [*_expanded(one, current, depth + 1), _match(current)]
+        elif name in ("host", "match"):
+            criteria = f"originalhost {shlex.quote(','.join(_words(file, value)))}" if name == "host" else value
+            criteria = re.sub(r"(^|\s+)all$", "", criteria)  # which stands alone, and says nothing
+            current = f"{section} {criteria}".strip()
+            lines.append(_match(current) if section else line)
+        else:
+            lines.append(line)
+    return lines
+
+
+def _match(section: str) -> str:
+    return f"Match {section or 'all'}"
+
+
+def _included(file: Path, patterns: str) -> list[Path]:
+    found: list[Path] = []
+    for pattern in _words(file, patterns):
+        where = Path(pattern).expanduser()
+        found += map(Path, sorted(glob.glob(str(config_file().parent / where))))  # noqa: PTH207  (a Path's takes .hidden ones)
+    return [one for one in found if one.is_file()]
+
+
+def _words(file: Path, text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise RemoteError(f"{file} cannot be read: {text!r}: {error}") from None
+
+
+def _known_files(said: str | None) -> tuple[Path, ...]:
+    """A name with something of ssh's own in it (%h) is no file that there is."""
+    if said is None:
+        return tuple(trust.known_files())
+    own = [Path(one).expanduser() for one in _words(config_file(), said) if one.lower() != "none"]
+    return (*own, trust.OF_ALL)
 
 
 def _number(text: str | None, otherwise: int) -> int:

@@ -80,9 +80,11 @@ def wanted(settings: Settings) -> tuple[list[Folder], list[str]]:
 
 
 def _owner(setting: str) -> tuple[int, int]:
-    if setting == "root" or (setting == "user" and sys.platform == "win32"):
+    if setting == "root":
         return 0, 0
     if setting == "user":
+        if sys.platform == "win32":
+            return 0, 0
         return os.getuid(), os.getgid()
     uid, _, gid = setting.partition(":")
     return int(uid), int(gid)

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from coved.link.protocol import Shared, SharedFolder, Shares
 from cove.errors import CoveError, DriverError
 from cove.machine import usual_socket
 from cove.machine.paths import MachinePaths
+from cove.plain import printable
 from cove.share import choice, servers
 from cove.share import folders as listing
 from cove.share.folders import NOT_YET, Folder
@@ -94,6 +96,7 @@ class Folders:
     def plug(self) -> None:
         """Give the VM what it does not have yet, while it goes on; `wanted_by_guest` waits for that."""
         self._away = False
+        self._driver.on_over(partial(_tell_soon, asyncio.get_running_loop(), self.wanted_by_guest))
         self._plugging = self._begin(self._plug())
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -318,13 +321,13 @@ async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Shared]) -> Sh
         given_up.cancel()
 
 
+def _tell_soon(loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the agent has just ended
+        loop.call_soon_threadsafe(tell)
+
+
 def _given_up() -> CoveError:
     return CoveError("it was given up")
-
-
-def printable(text: str) -> str:
-    """What the guest says, without what a terminal would do."""
-    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def to_json(folders: Sequence[Folder]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +36,9 @@ class Plugs(Protocol):
     async def held_by(self) -> list[str]: ...
     def over(self) -> set[str]:
         """The tags of those of which the guest may have something mounted that answers no more, since this was asked last."""
+
+    def on_over(self, callback: Callable[[], object]) -> None:
+        """Call back, in any thread, when there is such a one."""
 
 
 def control(paths: MachinePaths, tag: str) -> Path:

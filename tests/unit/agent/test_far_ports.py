@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
-from cove.agent.far_foreign import published
+from cove.agent.far_foreign import Foreign, published
+from cove.errors import RemoteError
+from cove.machine.remote import Address, Remote
 from coved.link.protocol import PortForward
 
 
@@ -42,3 +45,17 @@ def test_what_ssh_does_not_carry_is_told() -> None:
 )  # fmt: skip
 def test_what_is_not_as_it_should_be_is_nothing(said: Any) -> None:
     assert published(said) == ([], {}, [])
+
+
+def test_what_is_to_be_typed_runs_nothing_of_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def joined(*_given: object) -> Any:
+        raise ConnectionRefusedError("nobody there")
+
+    monkeypatch.setattr(Foreign, "_joined", joined)
+    foreign = Foreign.__new__(Foreign)
+    foreign.remote = Remote(Address("far", "ann", 2222), "ssh-ed25519 AAAA", "docker", "/x'; touch owned; '")
+    with pytest.raises(RemoteError) as told:
+        foreign._get(Any, "/info?a=1&b=2")  # type: ignore[arg-type]
+    *here, there = shlex.split(told.value.hint.removeprefix("see whether this works: "))
+    assert here == ["ssh", "-p", "2222", "ann@far"]
+    assert shlex.split(there) == ["curl", "-s", "--unix-socket", foreign.remote.socket, "http://localhost/info?a=1&b=2"]

@@ -111,7 +111,7 @@ def test_each_stream_is_a_session(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(WAIT_S)
         assert not thread.is_alive()
-    assert (folders.over(), folders.over()) == ({"folder0"}, set())
+    assert folders.over() == set()  # nor of a folder that was taken away
 
 
 def test_a_stream_for_a_folder_that_nobody_serves_ends(tmp_path: Path) -> None:
@@ -125,7 +125,10 @@ def test_a_server_that_inherits_no_socket_comes_to_a_port(tmp_path: Path, monkey
     monkeypatch.setattr("sys.platform", "win32")
     monkeypatch.setattr(stream_folders, "private_dir", lambda path: path.mkdir() or path)
     folders, served = StreamFolders(tmp_path / "keys"), threading.Event()
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/ca-cert.pem").touch()  # of an agent that died while it made them
     kept: list[socket.socket] = []
+    process = subprocess.Popen(["sleep", "1000"])
 
     def serve(end: Any) -> Any:
         def connect() -> None:
@@ -133,6 +136,7 @@ def test_a_server_that_inherits_no_socket_comes_to_a_port(tmp_path: Path, monkey
             served.set()
 
         threading.Thread(target=connect, daemon=True).start()
+        return process
 
     asyncio.run(folders.plug_stream("folder0", serve))
     assert served.wait(WAIT_S)
@@ -145,6 +149,18 @@ def test_a_server_that_inherits_no_socket_comes_to_a_port(tmp_path: Path, monkey
     assert exactly(near.far, 8) == message(b"told")
     asyncio.run(folders.unplug("folder0"))
     assert kept[0].recv(1) == b""
+    process.kill()
+    process.wait(WAIT_S)
+
+
+@pytest.mark.timeout(50)
+def test_a_server_that_ends_at_once_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr(stream_folders, "private_dir", lambda path: path.mkdir() or path)
+    folders = StreamFolders(tmp_path / "keys")
+    with pytest.raises(DriverError, match="the server of a folder does not connect"):
+        asyncio.run(folders.plug_stream("folder0", lambda end: subprocess.Popen(["false"])))
+    assert asyncio.run(folders.plugged()) == set()
 
 
 def test_a_server_that_does_not_come_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,3 +176,45 @@ def test_a_server_that_does_not_come_is_ended(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DriverError, match="the server of a folder does not connect"):
         asyncio.run(StreamFolders(tmp_path / "keys").plug_stream("folder0", serve))
     assert started[0].returncode is not None
+
+
+def test_a_stream_that_lasted_is_told_of_when_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_folders, "LASTING_S", 0)
+    folders, told = StreamFolders(tmp_path), threading.Event()
+    folders.on_over(told.set)
+    kept: list[socket.socket] = []
+
+    def serve(end: Any) -> Any:
+        kept.append(socket.socket(fileno=os.dup(end.socket)))
+
+    asyncio.run(folders.plug_stream("folder0", serve))
+    near = Near()
+    carrying = threading.Thread(target=folders.handler("folder0"), args=(near,), daemon=True)
+    carrying.start()
+    assert kept[0].recv(len(MARK)) == MARK
+    near.far.close()
+    assert told.wait(WAIT_S)
+    assert folders.over() == {"folder0"}
+    # Of one that was taken away there is nothing to tell.
+    told.clear()
+    near = Near()
+    carrying = threading.Thread(target=folders.handler("folder0"), args=(near,), daemon=True)
+    carrying.start()
+    assert kept[0].recv(len(MARK)) == MARK
+    asyncio.run(folders.unplug("folder0"))
+    near.far.close()
+    carrying.join(WAIT_S)
+    assert not told.is_set() and folders.over() == set()
+
+
+def test_what_is_plugged_in_when_the_connection_goes_ends(tmp_path: Path) -> None:
+    folders, kept = StreamFolders(tmp_path), []
+
+    def serve(end: Any) -> Any:
+        kept.append(socket.socket(fileno=os.dup(end.socket)))
+        kept[0].settimeout(WAIT_S)
+        folders.close()
+
+    with pytest.raises(DriverError, match="the connection is gone"):
+        asyncio.run(folders.plug_stream("folder0", serve))
+    assert kept[0].recv(1) == b""

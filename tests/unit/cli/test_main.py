@@ -87,6 +87,11 @@ def test_an_error_says_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> No
     assert status == 1
 
 
+def test_an_error_says_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.report(CoveError("image x: \x1b[2J\x1b]0;title\a", "see \x9b2J\tthere"))
+    assert capsys.readouterr().err == "cove: image x: ?[2J?]0;title?\n      see ?2J\tthere\n"
+
+
 def test_a_machine_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str, progress: Callable[[Event], None]) -> Path:
         progress(Event("machine", f"{name}: 2 CPUs"))

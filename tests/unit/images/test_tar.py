@@ -70,7 +70,14 @@ def test_content_and_skipping() -> None:
     assert names == ["a", "b"]
 
 
-@pytest.mark.parametrize("cut", [100, 512, 700, 1024])
+@pytest.mark.parametrize("cut", [512 + 600, 512 + 700, 512 + 1024])
+def test_what_fills_the_last_block_may_be_missing(cut: int) -> None:
+    """As Go's archive/tar has it; docker's client leaves it out."""
+    data = archive(tarfile.USTAR_FORMAT, member("a", size=600))
+    assert [entry.name for entry in entries(data[:cut])] == ["a"]
+
+
+@pytest.mark.parametrize("cut", [100, 512, 700, 1024, 512 + 599])
 def test_an_archive_that_ends_early(cut: int) -> None:
     data = archive(tarfile.USTAR_FORMAT, member("a", size=600))[:cut]
     with pytest.raises(BadArchive):

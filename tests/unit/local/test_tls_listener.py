@@ -26,13 +26,13 @@ def test_who_has_the_key_is_heard_whoever_comes_first(tmp_path: Path, monkeypatc
     silent = socket.create_connection(("127.0.0.1", listener.port))
     hasty = socket.create_connection(("127.0.0.1", listener.port))
     hasty.close()
-    outcomes: list[object] = []
+    outcomes: dict[Path, object] = {}
 
     def connect(folder: Path) -> None:
         try:
-            outcomes.append(tls.connect(listener.port, folder, WAIT_S))
+            outcomes[folder] = tls.connect(listener.port, folder, WAIT_S)
         except OSError as error:
-            outcomes.append(error)
+            outcomes[folder] = error
 
     threads = [threading.Thread(target=connect, args=(folder,)) for folder in (others, ours)]
     threads[0].start()
@@ -42,8 +42,8 @@ def test_who_has_the_key_is_heard_whoever_comes_first(tmp_path: Path, monkeypatc
     near = listener.accept(WAIT_S)
     for thread in threads:
         thread.join(WAIT_S)
-    assert isinstance(outcomes[0], OSError)
-    far = outcomes[1]
+    assert isinstance(outcomes[others], OSError)
+    far = outcomes[ours]
     assert isinstance(far, socket.socket)
     with near, far, silent:
         near.settimeout(WAIT_S)

@@ -161,3 +161,20 @@ def test_the_same_system_is_the_same_archive(tmp_path: Path) -> None:
     digests = {payload.write(system(), tmp_path / name) for name in ("one", "other")}
     assert len(digests) == 1
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_what_a_host_says_does_nothing_to_the_terminal() -> None:
+    found = look(Says(told(kernel="4.1\x1b]0;owned\x07\x1b[2J", login="ann\x1b[1m")))
+    with pytest.raises(RemoteError) as refused:
+        replace(found, root="no").check()
+    assert str(refused.value).startswith("ann?[1m is not root there")
+    assert found.kernel.isprintable()
+    engine = RemoteEngine(Says(told(), Ran(1, b'{"error": "it is\\u001b[2J\\nmachine gone"}', b"")), NAME, "ann")
+    with pytest.raises(RemoteError, match=r"does not stop: it is\?\[2J machine gone$"):
+        engine.stop()
+
+
+@pytest.mark.parametrize("path", ["/x'; touch /tmp/owned; '", "run/docker.sock", "/a b", "/x\x1b[2J", "/" + "x" * 200])
+def test_a_socket_of_an_odd_name_is_none(path: str) -> None:
+    found = look(Says(told(docker=path, podman="/run/user/1000/podman/podman.sock")))
+    assert (found.docker, found.podman) == ("", "/run/user/1000/podman/podman.sock")

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from cove.errors import RemoteError
 from cove.machine.remote import Address
-from cove.remote import trust, way
+from cove.remote import connection, trust, way
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPDrYk3DbhMRJh9tzqQbJYKK3m2p8wEeCKrw5nAD9lPc"
 
 
 @pytest.fixture
@@ -62,12 +63,81 @@ def test_what_is_not_understood_is_told(home: Path) -> None:
         way.find(Address("far"))
 
 
+def test_files_that_are_included_count_in_their_places(home: Path) -> None:
+    parts = home / ".ssh/config.d"
+    parts.mkdir()
+    (parts / "a").write_text("Host big\n HostName 192.0.2.7\n User ann\n Port 2222\n")
+    (parts / "b").write_text("Include ~/.ssh/deeper 'no such file'\n")
+    (parts / ".b.swp").write_text("Host *\n User nobody\n")
+    (home / ".ssh/deeper").write_text("Host small\n User bob\n")
+    config(home, "# Include nothing\ninclude=config.d/*\nUser other\nHost big small\n Port 2200\n")
+    found = way.find(Address("big"))
+    assert (found.host, found.user, found.port) == ("192.0.2.7", "ann", 2222)
+    assert (way.find(Address("small")).user, way.find(Address("small")).port) == ("bob", 2200)
+    assert (way.find(Address("else")).user, way.find(Address("else")).port) == ("other", 22)
+
+
+def test_what_a_section_includes_is_of_that_section(home: Path) -> None:
+    (home / ".ssh/work").write_text(
+        "Port 2222\nHost *.a !x.a\n User ann\nMatch user ann\n IdentityFile ~/ann\nMatch all\n ProxyJump on\n"
+    )
+    config(home, "Host *.a *.b\n Include work\n HostKeyAlias same\n")
+    found = way.find(Address("1.a"))
+    assert (found.port, found.user, found.keys, found.jumps) == (2222, "ann", (home / "ann",), (Address("on"),))
+    for host in ("x.a", "1.b"):
+        found = way.find(Address(host))
+        assert (found.port, found.user, found.jumps, found.alias) == (2222, "me", (Address("on"),), "same")
+    found = way.find(Address("c"))
+    assert (found.port, found.user, found.jumps, found.alias) == (22, "me", (), "c")
+
+
+def test_files_that_include_themselves_are_told(home: Path) -> None:
+    config(home, "Include config\n")
+    with pytest.raises(RemoteError, match="more than 16 deep"):
+        way.find(Address("far"))
+
+
+def test_known_hosts_are_where_the_configuration_says(home: Path) -> None:
+    config(home, "Host far\n UserKnownHostsFile ~/a '~/b c'\nHost none\n UserKnownHostsFile none\n")
+    assert way.find(Address("far")).known_files == (home / "a", home / "b c", trust.OF_ALL)
+    assert way.find(Address("none")).known_files == (trust.OF_ALL,)
+    assert way.find(Address("other")).known_files == tuple(trust.known_files())
+
+
+def test_a_host_that_is_on_the_way_to_itself_is_told(home: Path) -> None:
+    config(home, "Host *\n ProxyJump bastion\n")
+    with pytest.raises(RemoteError, match="the way to big goes in a circle: bastion is behind itself") as told:
+        connection.connect(Address("big"))
+    assert "Host * !bastion" in told.value.hint
+
+
 def test_known_hosts_are_known(home: Path) -> None:
     file = home / ".ssh/known_hosts"
     file.write_text(f"# a comment\n@revoked gone {KEY}\nother {KEY}\nnonsense\n[far]:2222,192.0.2.7 {KEY} me@there\n")
     assert trust.known("[far]:2222", [file]) == trust.known("192.0.2.7", [file]) == [KEY]
     assert trust.known("far", [file]) == trust.known("gone", [file]) == []
     assert trust.known("far", [home / "absent"]) == []
+
+
+def test_all_keys_of_a_host_are_known(home: Path) -> None:
+    file, second = home / "known", home / "second"
+    file.write_text(f"far {KEY}\nfar {OTHER}\n*.wild,!not.wild {KEY}\n")
+    second.write_text(f"Far.Example {KEY}\n")
+    assert trust.known("far", [file, second]) == [KEY, OTHER]
+    assert trust.known("far.EXAMPLE", [file, second]) == [KEY]
+    assert (trust.known("a.wild", [file]), trust.known("not.wild", [file])) == ([KEY], [])
+
+
+@pytest.mark.parametrize("revoked", ["far", "*", "f?r,other"])
+def test_a_revoked_key_is_not_known(home: Path, revoked: str) -> None:
+    file, second = home / "known", home / "second"
+    file.write_text(f"far {KEY}\nfar {OTHER}\n")
+    second.write_text(f"@revoked {revoked} {KEY}\n@cert-authority far {KEY}\n")
+    assert trust.known("far", [file, second]) == [OTHER]
+    with pytest.raises(RemoteError, match="which your known_hosts has revoked"):
+        trust.refuse_revoked("ann@far", KEY, "far", [file, second])
+    trust.refuse_revoked("ann@far", OTHER, "far", [file, second])
+    trust.refuse_revoked("ann@far", KEY, "far", [file])
 
 
 def test_hashed_names_are_known(home: Path) -> None:

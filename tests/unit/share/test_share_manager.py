@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,6 +56,9 @@ class Vm:
 
     def over(self) -> set[str]:
         return set()
+
+    def on_over(self, callback: Callable[[], object]) -> None:
+        pass
 
     def send(self, message: dict[str, Any]) -> None:
         self.told.append(message)

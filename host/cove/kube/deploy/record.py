@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from cove.errors import CoveError
 from cove.kube.deploy.cluster import KINDS, Cluster, Object
 from cove.kube.generate.manifests import APPLICATION, MANAGED_BY, MANAGER, labels
-from cove.kube.shown import printable
+from cove.plain import printable
 
 
 class Entry(NamedTuple):

@@ -12,7 +12,7 @@ from cove.errors import CoveError
 from cove.kube.deploy.applying import TEMPLATE
 from cove.kube.deploy.cluster import AGAIN_S, GONE, Cluster, Object, Refused
 from cove.kube.generate.manifests import APPLICATION, NAME
-from cove.kube.shown import inset, printable
+from cove.kube.shown import inset
 
 FINAL = {"ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"}
 """For what a container waits in vain."""
@@ -213,7 +213,7 @@ class Rollout:
     def _last_lines(self, trouble: Trouble) -> list[str]:
         for previous in (True, False):
             if lines := self._cluster.logs(trouble.about, trouble.container, lines=LOG_LINES, previous=previous):
-                return [f"the last that {trouble.about} has said:", *(f"  {printable(line)}" for line in lines)]
+                return [f"the last that {trouble.about} has said:", *(inset(f"  {line}") for line in lines)]
         return []
 
 

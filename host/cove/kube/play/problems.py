@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cove.errors import CoveError
-from cove.kube.shown import printable, shown
+from cove.kube.shown import shown
+from cove.plain import printable
 
 
 @dataclass(frozen=True, slots=True, order=True)

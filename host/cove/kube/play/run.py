@@ -17,7 +17,8 @@ from cove.kube.play import archive, present
 from cove.kube.play.engine import Engine, Refused
 from cove.kube.play.plan import PLAY, POD_IP, RUN, Body, Check, Container, Entry, Job, Plan, Pod
 from cove.kube.play.pods import PAUSE
-from cove.kube.shown import inset, printable
+from cove.kube.shown import inset
+from cove.plain import printable
 
 OTHER_PAUSE = "busybox"
 LOG_LINES = 20
