@@ -9,7 +9,8 @@ from cove.kube.play.documents import Node
 from cove.kube.play.problems import Place, Problems
 
 ALIKE = 0.85
-"""How much of two names is the same, of 1, when one is taken for the other mistyped. No two names of Kubernetes in one place are."""
+"""How much of two names is the same, of 1, when one is taken for the other mistyped.
+No field that Kubernetes has and nobody reads here is so near to one that is read."""
 LONGEST_NAME = 64
 
 
