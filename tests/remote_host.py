@@ -220,12 +220,14 @@ class RemoteHost:
 
     def traces(self) -> dict[str, str]:
         """What a program could leave there beside files on its disks, each as text to compare."""
+        # This checkout may lie in /tmp, and has byte code written into it meanwhile.
+        not_ours = " ".join(f"-not -path {shlex.quote(f'{one}*')}" for one in ("/run/before", *self.shared))
         return {
             "processes": " ".join(sorted(self._processes())),
             "mounts": self.sh("awk '{print $5, $9}' /proc/self/mountinfo | sort"),
             "devices": self.sh("ls /sys/class/net"),
             "cgroups": self.sh("find /sys/fs/cgroup -mindepth 1 -type d"),
-            "run": self.sh("find /run /tmp -mindepth 1 -not -path '/run/before*' | sort"),
+            "run": self.sh(f"find /run /tmp -mindepth 1 {not_ours} | sort"),
             "sysctls": self.sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/route_localnet"),
             "sockets": self.sh("awk 'NR > 1 {print $2, $4}' /proc/net/tcp /proc/net/tcp6 | grep ' 0A$' | sort"),
         }

@@ -274,11 +274,40 @@ def test_a_host_that_is_out_of_reach_is_forgotten_by_force(laptop: Laptop, far: 
     laptop.cove("machine", "start", "far")
     instance = laptop.status()["instance"]
     far.stop()
-    assert "cannot be reached" in laptop.refused("machine", "stop", "far")
+    refused = laptop.refused("machine", "stop", "far")
+    assert "cannot be reached" in refused
+    assert "cove machine stop --force far" in refused
+    assert "what runs there goes on" in laptop.cove("machine", "stop", "--force", "far")
+    status = laptop.status()
+    assert (status["state"], status["agent_pid"]) == ("running", None)
     done = laptop.run("machine", "rm", "--force", "far")
     assert done.returncode == 0, done.stderr
     assert f"/var/lib/cove-remote/{instance}" in done.stderr
     assert not laptop.machine_files()
+
+
+def test_what_a_failed_start_has_begun_is_stopped_and_a_host_that_is_as_new_is_used(
+    laptop: Laptop, far: RemoteHost
+) -> None:
+    far.sh("echo AllowStreamLocalForwarding no >>/etc/ssh/sshd_config")
+    far.reboot()
+    traces = far.traces()
+    laptop.cove("machine", "init", "--ssh", f"root@{far.address}", "--engine", "cove", "--accept-host-key", "far")
+    assert "its sshd forbids it" in laptop.refused("machine", "start", "far")
+    assert laptop.status()["state"] == "running"
+    assert far.traces()["processes"] != traces["processes"]
+    laptop.cove("machine", "stop", "far")
+    assert far.traces() == traces
+
+    far.sh("sed -i /^AllowStreamLocalForwarding/d /etc/ssh/sshd_config")
+    far.reboot()
+    laptop.cove("machine", "start", "far")
+    far.stop()
+    shutil.rmtree(far.folder / "places/_var_lib/cove-remote")
+    far.start()
+    laptop.comes_back("-m", "far", "ps")
+    laptop.cove("machine", "stop", "far")
+    assert far.traces() == traces
 
 
 def test_commands_that_are_not_for_another_computer_say_so(laptop: Laptop, far: RemoteHost) -> None:

@@ -66,12 +66,12 @@ GUEST = {
     "grpc": set(),
     "streams": set(),
     "boot": {"runtime", "streams"},
-    "remote": {"boot", "networks", "runtime"},
+    "remote": {"boot", "networks", "process", "runtime", "vm"},
 }
 TOOLS = {"activity", "current_outside", "errors", "filters", "finishing", "outside", "threads", "times", "versions"}
 """The guest's modules that every package may use, and that use none."""
-TOP = {"engine", "host_engine", "process", "rehearsal", "supervisor", "vm"}
-"""The guest's modules that put the packages together; no package uses them, but for the API the engine."""
+TOP = {"engine", "process", "rehearsal", "supervisor", "vm"}
+"""The guest's modules that put the packages together; no package uses them, but for the API the engine, and what starts it on a host."""
 LAZY = {
     ("engine", "files"): "few sessions copy files: loaded when first asked for",
     ("engine", "link"): "an engine outside of a VM has no link",
@@ -80,7 +80,9 @@ LAZY = {
 
 
 SHARED = {
+    "coved.boot.places",
     "coved.boot.seedform",
+    "coved.remote.places",
     "coved.link.protocol",
     "coved.streams.frames",
     "coved.shares.pump",

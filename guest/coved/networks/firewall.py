@@ -64,7 +64,7 @@ table inet {table} {{
     ct status dnat ip saddr . ip daddr @hairpin masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
   }}
-{strangers}  chain forward {{
+{of_a_guest}  chain forward {{
     type filter hook forward priority filter; policy accept;
     ct state established,related accept
     iifname @bridges oifname != @bridges ct state invalid ip saddr @outbound4 drop comment "cannot be masqueraded"
@@ -91,6 +91,12 @@ _OTHERS = ("cove*", "docker*", "br-*", "podman*", "virbr*")
 _STRANGERS = "  chain strangers {{\n{}    drop\n  }}\n".format(
     "".join(f'    {way} "{name}" return\n' for name in _OTHERS for way in ("iifname", "oifname"))
 )
+_USERS = """  chain users {
+    type filter hook output priority filter; policy accept;
+    oifname @bridges meta skuid != 0 ct state new drop comment "containers are their owner's, and root's"
+  }
+"""
+"""Published ports are on none of such a machine's addresses, but the containers' own are routed there, and it may have other users."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,8 @@ class Firewall:
         uplink: the device that published ports are reached by, when there is only one, and by none else but those that are
             ``known``: what was asked for on the computer's own localhost alone, containers of other networks must not reach
             at their gateway. "" is any.
-        beside: others use this machine as well, and come to no published port; from outside of containers only the streams do.
+        beside: others use this machine as well, and come neither to a published port nor to a container; from outside of containers only
+            the streams and root do.
         dry: all is as it would be, but that nothing is changed.
     """
 
@@ -170,7 +177,7 @@ class Firewall:
                 table=table,
                 way_in=self._way_in,
                 own_ways=_WAY_OF_STREAMS if self._beside else _OWN_WAYS,
-                strangers=_STRANGERS if self._beside else "",
+                of_a_guest=_STRANGERS + _USERS if self._beside else "",
                 unrouted="jump strangers" if self._beside else "drop",
             ),
         ]

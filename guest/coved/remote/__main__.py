@@ -42,6 +42,10 @@ _LOOK_S = 0.05
 _NEWPID, _NEWCGROUP = 0x20000000, 0x02000000
 
 
+_BUSY = "another command starts or stops the engine there, and does not come to an end"
+_MUTE = "it runs there, and does not answer: cove machine restart ends it and starts it again"
+
+
 class Failure(Exception):
     """What is said to the laptop."""
 
@@ -50,6 +54,7 @@ class Folders:
     """Of one engine, as the namespace has them in which its host is at /host."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.kept = Path(f"{HOST}{KEPT}/{name}")
         self.state = Path(f"{HOST}{OF_THE_BOOT}/{name}")
 
@@ -63,9 +68,24 @@ class Folders:
     def tell(self, name: str, text: str) -> None:
         (self.state / name).write_text(f"{text}\n", "utf-8")
 
+    def pid(self) -> int:
+        """Of the engine's PID 1; 0 when there is none. A killed one's may be somebody else's number by now."""
+        pid = int(self.told(PID) or 0)
+        return pid if pid and _is_of(self.name, pid) else 0
+
     def lock(self) -> int:
         """Held by an engine for as long as it runs, and by whoever starts or stops one."""
         return os.open(self.kept / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _is_of(name: str, pid: int) -> bool:
+    """Whether it is a process of that engine, which are in its cgroup."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    group = os.path.basename(CGROUP + name)
+    return any(line.startswith("0::") and group in line.split("/") for line in lines)
 
 
 def _taken(lock: int) -> bool:
@@ -81,10 +101,13 @@ def start(name: str, uid: int, gid: int, told: Mapping[str, Any], system: str) -
     lock = folders.lock()
     deadline = time.monotonic() + TURN_S
     while not _taken(lock):
-        if (boot := folders.told(BOOT_ID)) and _answers(_socket_of(folders)):
+        boot, pid = folders.told(BOOT_ID), folders.pid()
+        if boot and pid and _answers(f"{HOST}/proc/{pid}/root{SOCKET}"):
+            # Of who logs in now: it may be another user than the one who had it started.
+            os.chown(folders.state / STREAMS, uid, gid, follow_symlinks=False)
             return _running(folders, boot, began=False)
         if time.monotonic() > deadline:
-            raise Failure("another command starts or stops the engine there, and does not come to an end")
+            raise Failure(_MUTE if boot and pid else _BUSY)
         time.sleep(_LOOK_S)
     traces.clear(name, folders.state)  # of one that was killed
     folders.state.parent.mkdir(mode=0o755, exist_ok=True)
@@ -191,11 +214,6 @@ def _answers(path: str) -> bool:
             return False
 
 
-def _socket_of(folders: Folders) -> str:
-    """The API's, of an engine in other namespaces."""
-    return f"{HOST}/proc/{folders.told(PID)}/root{SOCKET}"
-
-
 def _wait_for_answer(pid: int) -> None:
     """Nothing tells when an engine answers but its answer."""
     deadline = time.monotonic() + ANSWERS_S
@@ -214,17 +232,17 @@ def stop(name: str, *, soon: bool) -> dict[str, Any]:
     lock = folders.lock()
     deadline = time.monotonic() + TURN_S
     while not _taken(lock):
-        if told := folders.told(PID):
-            _end(int(told), init.SOON if soon else signal.SIGTERM)
-        elif time.monotonic() > deadline:
-            raise Failure("another command starts or stops the engine there, and does not come to an end")
+        if time.monotonic() > deadline:
+            raise Failure(_BUSY)
+        if pid := folders.pid():
+            _end(name, pid, init.SOON if soon else signal.SIGTERM)
         time.sleep(_LOOK_S)
     traces.clear(name, folders.state)
     return {}
 
 
-def _end(pid: int, order: signal.Signals) -> None:
-    """In order, and otherwise at once, with all that it runs."""
+def _end(name: str, pid: int, order: signal.Signals) -> None:
+    """In order, and otherwise at once, with all that it runs; nothing when the number is no process of that engine."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -232,6 +250,8 @@ def _end(pid: int, order: signal.Signals) -> None:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     try:
+        if not _is_of(name, pid):  # looked at once more: from here on the descriptor is that process
+            return
         signal.pidfd_send_signal(descriptor, order)
         if not poll.poll(STOP_S * 1000):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)

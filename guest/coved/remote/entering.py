@@ -43,7 +43,8 @@ def enter(root: int, system: str) -> None:
     for place in ("proc", "dev", "sys"):
         syscalls.mount(f"{HOST}/{place}", f"/{place}", None, _BIND | _REC)
     if modules:
-        syscalls.mount(f"{HOST}/lib/modules", "/usr/lib/modules", None, _BIND | _RDONLY)
+        bind(f"{HOST}/lib/modules", "/usr/lib/modules")
+        seal("/usr/lib/modules")
     syscalls.mount("tmpfs", "/run", "tmpfs", _NOSUID | _NODEV, "mode=755")
     for place, mode in (("tmp", "1777"), ("var/tmp", "1777"), ("root", "700")):
         syscalls.mount("tmpfs", f"/{place}", "tmpfs", _NOSUID | _NODEV, f"mode={mode}")
@@ -56,9 +57,9 @@ def bind(source: str, target: str) -> None:
     syscalls.mount(source, target, None, _BIND)
 
 
-def seal() -> None:
-    """The system itself is not written to any more, but for byte code."""
-    syscalls.mount(None, "/", None, _BIND | _REMOUNT | _RDONLY)
+def seal(target: str = "/") -> None:
+    """A mount is not written to any more: the system itself, but for byte code. Of a new mount the kernel passes over such a wish."""
+    syscalls.mount(None, target, None, _BIND | _REMOUNT | _RDONLY)
 
 
 def mount_processes() -> None:

@@ -33,7 +33,7 @@ def serve(streams: socket.socket) -> int:
     spawner = Service(
         "spawner", "coved.runtime.spawner", "--socket", _SPAWNER, "--shims", f"{RUN}/shims", "--foreground", "--listener-fd", "3"
     )  # fmt: skip
-    engine = Service("engine", "coved.host_engine")
+    engine = Service("engine", "coved.remote.engine")
     door = Service("streams", "coved.streams.door", "3")
     services = (spawner, engine, door)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *ORDERS})

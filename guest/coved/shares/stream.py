@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -22,6 +23,9 @@ ANSWER_S = 20.0
 DOORS = Path("/run/cove/ssh")
 """Where streams to services of the user's computer begin (`coved.streams`), TAG.sock for a folder."""
 _OPTIONS = f"version=9p2000.L,msize={MSIZE},cache={CACHE},access=client"
+_STREAMS_OF_9P = Path("/sys/module/9pnet_fd")
+_TIME = struct.Struct("@ll")
+"""As SO_SNDTIMEO has it: a struct timeval."""
 _PORTS = Path("/sys/class/virtio-ports")
 _pumps: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -66,20 +70,33 @@ def mount(share: Share, call: Callable[[str], None]) -> None:
 def _mount_stream(door: Path, call: Callable[[str], None]) -> None:
     """The mount lasts as long as the stream. Raises OSError."""
     with socket.socket(socket.AF_UNIX) as stream:
-        stream.connect(str(door))
+        # What takes no connections in, keeps those who come waiting; one with a timeout of Python's own would not wait at all.
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(int(ANSWER_S), int(ANSWER_S % 1 * 1e6)))
+        try:
+            stream.connect(str(door))
+        except BlockingIOError as error:
+            raise TimeoutError(errno.ETIMEDOUT, "nobody takes the stream of this folder in") from error
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(0, 0))
         limit = threading.Timer(ANSWER_S, stream.shutdown, (socket.SHUT_RDWR,))
         limit.daemon = True
         limit.start()
         try:
             call(f"trans=fd,rfdno={stream.fileno()},wfdno={stream.fileno()},{_OPTIONS}")
         except OSError as error:
-            if error.errno in (errno.ENODEV, errno.EINVAL, errno.EPROTONOSUPPORT):
+            if _says_no_9p(error):
                 raise OSError(
                     errno.EOPNOTSUPP, "the kernel of that host has no 9p (modules 9p and 9pnet_fd)"
                 ) from error
             raise
         finally:
             limit.cancel()
+
+
+def _says_no_9p(error: OSError) -> bool:
+    """A mount without the module of streams is invalid, and so is what that module does not take."""
+    if error.errno == errno.EINVAL:
+        return not _STREAMS_OF_9P.exists()
+    return error.errno in (errno.ENODEV, errno.EPROTONOSUPPORT)
 
 
 def _device(tag: str) -> str:

@@ -13,7 +13,8 @@ first `HELLO` as fill up whatever frame an earlier host was killed in.
 `DATA`     bytes, never more than the other side has room for: `WINDOW` at first, and what it grants
 `CREDIT`   room for so many more bytes (4 bytes)
 `END`      nothing more will come; the stream is over when both sides have said so
-`RESET`    the stream is over at once; what was sent before still arrives
+`RESET`    the stream is over at once; what was sent before still arrives. Of stream 0: the guest closes this connection, because
+           another has come in its place
 `SERVE`    stream 0; the host has a service for whoever connects to the unix socket that the guest makes of the path: each such
            connection is a stream that the guest opens by `OPEN` with that path and a number from `GUEST` on, and nobody answers
 =========  =============================================================================================

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
 
+from coved.streams.frames import RESET, frame
 from coved.streams.service import Streams
 
 
@@ -31,6 +33,14 @@ class TakenStreams(Streams):
             self._port = -1
 
     def _let_in(self, connection: socket.socket) -> None:
-        self._hung_up()
+        self._turn_out()
         self._port = connection.detach()
         self._changes.register(self._port, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+
+    def _turn_out(self) -> None:
+        """One that is there yet is told why it is left: it would come again at once, and take the place back, and nobody would know."""
+        if self._port >= 0:
+            rest = self._unsent[0] if self._cut else b""
+            with contextlib.suppress(OSError):  # it is gone, or reads nothing
+                os.write(self._port, rest + frame(RESET, 0))
+        self._hung_up()

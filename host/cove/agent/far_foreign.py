@@ -12,7 +12,7 @@ import logging
 import shlex
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -33,7 +33,8 @@ from cove.transport.base import Stream
 
 log = logging.getLogger(__name__)
 
-ANSWER_S = 30.0
+ANSWER_S, WHOLE_S = 30.0, 90.0
+"""In which an engine says something, and in which it has said it all."""
 MAX_ANSWER = 16 << 20
 MAX_EVENT = 1 << 20
 MAX_PORTS = 4096
@@ -52,10 +53,15 @@ class Foreign(Far):
         self._forwards = StreamForwards(self._open_port)
         self._ports: PortForwards | None = None
         self._bind_address = ""
+        self._wanted: list[PortForward] = []
         self._places: dict[int, str] = {}
         """Where on the host each TCP port answers."""
         self._not_carried: list[str] = []
+        self._forbidden = ""
+        """Why that host's sshd lets nobody come to a port, when it does not."""
         self._following: socket.socket | None = None
+        self._unheard: Connection | None = None
+        """Of which the engine's events have ended, perhaps before it came to be used."""
         self._altered = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
@@ -71,7 +77,21 @@ class Foreign(Far):
         connection, port = self.connection, int(target.partition(":")[2])
         if connection is None:
             raise TransportError(f"{self.remote.address} is not connected")
-        return connection.open_port(self._places.get(port, "127.0.0.1"), port)
+        try:
+            stream = connection.open_port(self._places.get(port, "127.0.0.1"), port)
+        except TransportError as error:
+            if error.hint:  # nothing listens there: that has none
+                self._tell_forbidden(error.hint)
+            raise
+        self._tell_forbidden("")
+        return stream
+
+    def _tell_forbidden(self, why: str) -> None:
+        """For threads."""
+        if why != self._forbidden:
+            self._forbidden = why
+            with contextlib.suppress(RuntimeError):  # the agent has ended
+                self._loop.call_soon_threadsafe(self._told)
 
     async def _take(self, connection: Connection, report: Report) -> None:
         report(Event("engine", f"{self.remote.engine} at {self.remote.socket}"))
@@ -81,14 +101,22 @@ class Foreign(Far):
         self._version = await asyncio.to_thread(self._get, connection, "/version")
         # First the events: nothing is to happen between the list and them.
         self._following = await asyncio.to_thread(self._follow, connection)
-        await self._look(connection)
         self._altered.clear()
+        await self._look(connection)
+        if self._unheard is connection:
+            raise RemoteError(self._no_events())
         self._looking = asyncio.create_task(self._keep_looking(connection))
+
+    def _no_events(self) -> str:
+        return f"{self.remote.engine} there has ended its events"
 
     def _follow(self, connection: Connection) -> socket.socket:
         filters = quote(json.dumps({"type": ["container"], "event": list(ALTERING)}))
-        link = _Http(self._joined(connection))
-        answer = link.begin(f"/events?filters={filters}")
+        path = f"/events?filters={filters}"
+        with self._asked_for(path):
+            link = _Http(self._joined(connection))
+            with _deadline(link.sock):
+                answer = link.begin(path)
         sock = link.sock
         # An engine has nothing to say for days.
         sock.settimeout(None)
@@ -101,7 +129,11 @@ class Foreign(Far):
                 self._loop.call_soon_threadsafe(self._altered.set)
         sock.close()
         with contextlib.suppress(RuntimeError):  # the agent has ended
-            self._loop.call_soon_threadsafe(self._lose, connection, f"{self.remote.engine} there has ended its events")
+            self._loop.call_soon_threadsafe(self._heard_last, connection)
+
+    def _heard_last(self, connection: Connection) -> None:
+        self._unheard = connection
+        self._lose(connection, self._no_events())
 
     async def _keep_looking(self, connection: Connection) -> None:
         while True:
@@ -115,17 +147,22 @@ class Foreign(Far):
     async def _look(self, connection: Connection) -> None:
         """Have the ports that are published there be here. Raises `CoveError`."""
         assert self._ports is not None
-        wanted, self._places, self._not_carried = published(
+        self._wanted, self._places, self._not_carried = published(
             await asyncio.to_thread(self._get, connection, "/containers/json")
         )
-        await self._ports.sync(wanted)
+        await self._ports.sync(self._wanted)
         self._told()
 
     def _get(self, connection: Connection, path: str) -> Any:
         """Blocks. Raises `CoveError`."""
+        with self._asked_for(path), contextlib.closing(_Http(self._joined(connection))) as link, _deadline(link.sock):
+            return json.loads(link.begin(path).read(MAX_ANSWER))
+
+    @contextlib.contextmanager
+    def _asked_for(self, path: str) -> Iterator[None]:
+        """What goes wrong meanwhile is a `RemoteError`."""
         try:
-            with contextlib.closing(_Http(self._joined(connection))) as link:
-                return json.loads(link.begin(path).read(MAX_ANSWER))
+            yield
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
             # What the shell there is to read is one word for the shell here, and its socket's name is what that host has said.
@@ -160,7 +197,9 @@ class Foreign(Far):
 
     @property
     def lost_ports(self) -> Mapping[str, str]:
-        lost = self._ports.lost if self._ports is not None else {}
+        lost = dict(self._ports.lost) if self._ports is not None else {}
+        if self._forbidden:  # they are bound here, and lead nowhere
+            lost = dict.fromkeys(self._wanted, self._forbidden) | lost
         return {
             f"{port.host_ip or self._bind_address}:{port.host_port}/{port.proto}": why for port, why in lost.items()
         }
@@ -185,6 +224,29 @@ class Foreign(Far):
         if self._not_carried:
             shown["ports_not_carried"] = self._not_carried
         return shown
+
+
+@contextlib.contextmanager
+def _deadline(sock: socket.socket) -> Iterator[None]:
+    """Who says a little now and then is cut short as well."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(WHOLE_S, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if late.is_set():
+            raise TimeoutError(f"it has not said all within {WHOLE_S:.0f} s") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 class _Http:

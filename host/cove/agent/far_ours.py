@@ -45,6 +45,10 @@ TELL_S = 30.0
 READY_S = 120.0
 """In which an engine that runs answers the link."""
 LINK = "/run/cove/link.sock"
+_FORBIDDEN = (
+    "the engine runs there, so probably its sshd forbids it: AllowStreamLocalForwarding yes in sshd_config(5) of that host, or for"
+    " this user. Or another user there has started the engine: cove machine stop, and start"
+)
 
 
 class Ours(Far):
@@ -52,7 +56,6 @@ class Ours(Far):
 
     def __init__(self, paths: MachinePaths, remote: Remote) -> None:
         super().__init__(paths, remote)
-        self._payload: Payload | None = None
         self._running: Running | None = None
         self._transport: SerialTransport | None = None
         self._plugs: StreamFolders | None = None
@@ -79,17 +82,26 @@ class Ours(Far):
         wanted = await asyncio.to_thread(effective.load, self._paths.settings)
         told = await asyncio.to_thread(outside.told, wanted)
         engine = self.engine(connection)
-        if self._payload is None:
-            self._payload = await self._brought(engine, report)
+        # Each time: that host may have been installed anew since. When it is there it costs a question.
+        brought = await self._brought(engine, report)
         report(Event("engine", "starting it, unless it runs"))
         given = await asyncio.to_thread(registries.told, wanted, policy.load())
-        self._running = await asyncio.to_thread(engine.start, self._payload, given, told.to_json())
+        self._note_run()
+        self._running = await abandonable(engine.start, brought, given, told.to_json())
         self._ssh_agent = wanted.ssh_agent
+        if self._running.amiss:
+            log.warning("%s", self._running.amiss)
+            report(Event("engine", self._running.amiss))
         transport, plugs, listed = self._made(connection, self._running, wanted)
         self._plugs, self._transport = plugs, transport
-        await asyncio.to_thread(transport.connect)
+        try:
+            await abandonable(transport.connect)
+        except TransportError as error:
+            if not connection.is_active():
+                raise
+            raise TransportError(f"the engine's socket on {self.remote.address}: {error}", _FORBIDDEN) from error
         if self._ports is None:
-            self._ports = PortForwards(self._forwards, wanted.bind_address)
+            self._ports = PortForwards(self._forwards, wanted.bind_address, confined=True)
         self._folders = Folders(self._paths, plugs, listed, choice.AUTO, self._token, anew=True)
         before = self.link
         self.link = Link(self._connect_link, self._ports, self._running.boot_id, told, self._folders)
@@ -186,9 +198,9 @@ class Ours(Far):
         if self.link is not None:
             self.link.tell_outside(told)
 
-    async def _stop_engine(self, connection: Connection, report: Report) -> None:
+    async def _stop_engine(self, connection: Connection, report: Report, *, hurried: bool) -> None:
         report(Event("stop", f"stopping containers and the engine on {self.remote.address}"))
-        await asyncio.to_thread(self.engine(connection).stop)  # which lets go of its ports by the link
+        await abandonable(self.engine(connection).stop, hurried=hurried)  # which lets go of its ports by the link
 
     def clock_jumped(self) -> None:
         super().clock_jumped()

@@ -689,13 +689,16 @@ class Service:
         """Stop the VM in order and end, unless that is under way: the system or somebody ends this process. One that is suspended stays
         so."""
         if self._unasked_stop is None or self._unasked_stop.done():
-            log.info("the agent is told to end, and so is the machine")
+            log.info("the agent is told to end; a VM ends with it, and what runs on another computer goes on")
             self._unasked_stop = self._loop.create_task(self._stop_unasked())
 
     async def _stop_unasked(self) -> None:
         if self._paths.remote.exists():
-            self._stopping = self._loop.create_task(self._leave_it())
-            await asyncio.wait([self._stopping])
+            if self._stopping is not None:  # somebody stops it: the connection is not to end under that
+                await asyncio.wait([self._stopping], timeout=TAKING_OVER_S)
+            if self._stopping is None or not _has_succeeded(self._stopping):
+                self._stopping = self._loop.create_task(self._leave_it())
+                await asyncio.wait([self._stopping])
             self._told.set()
             return
         await self._stop(
@@ -717,7 +720,10 @@ class Service:
 
     async def _end(self) -> None:
         """End the VM, whatever its state: in order when its engine answers. Raises `CoveError`."""
-        if self._state == "resting" and self._vm_is_left() and not self._forced.is_set():
+        adoptable = (
+            self._vm_is_left() and not self._paths.remote.exists()
+        )  # an engine there is ended without being had first
+        if self._state == "resting" and adoptable and not self._forced.is_set():
             self._begin()  # an earlier start waited for its engine in vain, which may answer by now
         elif self._state != "running":
             self._ending = True
@@ -773,6 +779,10 @@ def _unused_and_awake(suspension: asyncio.Task[None]) -> None:
         log.warning("the machine was not suspended: %s", error)
 
 
+def _has_succeeded(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
 def _last(error: CoveError | None) -> dict[str, Any]:
     if error is None:
         return {"done": True}
@@ -800,7 +810,7 @@ def main(paths: MachinePaths, listeners: Listeners, listening: Callable[[], None
     try:
         asyncio.run(run())
     except KeyboardInterrupt:
-        logging.info("interrupted; the VM goes on")
+        logging.info("interrupted; what runs goes on")
     except Exception:
         logging.exception("the agent failed")
         return 1

@@ -135,11 +135,32 @@ def _run(name: str) -> Path:
 
 @group.command()
 @named
+@switch("--force", "-f", help="Let go of another computer that cannot be reached, or does not stop")
 @json_output.option
-def stop(name: str, as_json: bool) -> None:
+def stop(name: str, force: bool, as_json: bool) -> None:
     """Stop a machine: containers first, then the VM; nothing is lost"""
+    if (paths := MachinePaths(name)).remote.exists():
+        _stop_remote(paths, as_json, force=force)
+        return
+    if force:
+        raise CliError("--force is for a machine whose engine runs on another computer")
     stop_in_order(name)
     json_output.told(as_json, f"machine {name} is stopped", machine=name, state="stopped")
+
+
+def _stop_remote(paths: MachinePaths, as_json: bool, *, force: bool) -> None:
+    name = paths.name
+    try:
+        _end(name, in_order=True, forced=force)
+    except CoveError as error:
+        way = f"to let go of it, whatever goes on there: cove machine stop --force {name}"
+        raise type(error)(error.message, "\n".join(filter(None, (error.hint, way)))) from error
+    if paths.remote_run.exists():
+        json_output.told(
+            as_json, f"machine {name} is let go of; what runs there goes on", machine=name, state=_status(name)["state"]
+        )
+    else:
+        json_output.told(as_json, f"machine {name} is stopped", machine=name, state="stopped")
 
 
 def stop_in_order(name: str) -> None:

@@ -129,10 +129,11 @@ def rows(value: dict[str, Any]) -> list[tuple[str, str]]:
         ("engine", " ".join([engine, ", ".join(versions)]).strip()),
     ]
     if value["state"] == "unreachable":
-        since = time.strftime("%H:%M:%S", time.localtime(value["lost_at"]))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value["lost_at"]))
         found += [
             ("connection", f"lost since {since}: {value['lost_because']}"),
-            ("", "what runs there goes on; the next command tries again"),
+            *(("", line) for line in value.get("lost_hint", "").splitlines()),
+            ("", "what runs there goes on, unless it was restarted; the next command tries again"),
         ]
     elif "connected_at" in value:
         found.append(("connection", f"for {span(time.time() - value['connected_at'])}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import socket
 from collections.abc import Iterator, Sequence
@@ -25,14 +26,16 @@ SSH_PORT = 22
 
 
 class PortForwards:
-    """Keeps the forwards that are. `default_address` is bound where the guest names none.
+    """Keeps the forwards that are. `default_address` is bound where the guest names none; who is `confined` may name no other one that
+    can be reached from elsewhere.
 
     A `PortInUse` that it raises has as its message who has the port, or nothing: the engine puts docker's words before it.
     """
 
-    def __init__(self, driver: Forwarding, default_address: str) -> None:
+    def __init__(self, driver: Forwarding, default_address: str, *, confined: bool = False) -> None:
         self._driver = driver
         self._default = default_address
+        self._confined = confined
         self._bound: set[Forward] | None = None
         """None: what an earlier agent has bound is not known yet, or what came of a change that had no answer."""
         self._relays: dict[Forward, tuple[Relay, Forward]] = {}
@@ -164,6 +167,11 @@ class PortForwards:
         if port.guest_port == SSH_PORT:
             raise DriverError(f"port {SSH_PORT} of the machine is not published")
         wanted = self._forward(port)
+        if self._confined and not _within(wanted.host_ip, self._default):
+            raise DriverError(
+                f"a machine on another computer publishes its ports at localhost, or at this machine's bind_address"
+                f" ({self._default}), and not at {wanted.host_ip}: leave the address out, or set bind_address to it"
+            )
         for attempt in range(_ATTEMPTS):
             forward = wanted if port.host_port else replace(wanted, host_port=free_port(port.proto, wanted.host_ip))
             if forward in await self._present():
@@ -257,6 +265,12 @@ class PortForwards:
 
 def _is_ipv6(address: str) -> bool:
     return ":" in address
+
+
+def _within(address: str, default: str) -> bool:
+    """Whether it can be reached from nowhere else, or is what the user has said, or part of that."""
+    asked, said = ipaddress.ip_address(address), ipaddress.ip_address(default)
+    return asked.is_loopback or asked == said or (said.is_unspecified and said.version == asked.version)
 
 
 def _collide(one: Forward, other: Forward) -> bool:

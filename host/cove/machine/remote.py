@@ -16,6 +16,8 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from coved.remote.places import KEPT, OF_THE_BOOT
+
 from cove.errors import CoveError, SettingsError
 from cove.machine.files import write_whole
 from cove.machine.paths import MachinePaths
@@ -84,7 +86,7 @@ class Remote:
     @property
     def places(self) -> tuple[str, str]:
         """Folders there that our own engine has: what it keeps, and what is of the host's boot."""
-        return f"/var/lib/cove-remote/{self.instance}", f"/run/cove-remote/{self.instance}"
+        return f"{KEPT}/{self.instance}", f"{OF_THE_BOOT}/{self.instance}"
 
     def counts(self, setting: str) -> bool:
         """Whether it means something for a machine of this kind."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from coved.remote.places import KEPT, OF_THE_BOOT, STREAMS
+
 from cove.errors import RemoteError
 from cove.machine import architecture
 from cove.machine.architecture import Architecture
@@ -20,10 +22,18 @@ from cove.remote.payload import Payload
 LEAST_KERNEL = (5, 14)
 """cgroup.kill; what else the engine needs is older."""
 LOOK_S, INSTALL_S, START_S, STOP_S, REMOVE_S = 60.0, 1800.0, 240.0, 240.0, 900.0
+_TOLD = ("machine", "kernel", "system", "login", "root", "cgroup", "uid", "gid")
+_DIGITS = re.compile(r"[0-9a-f]{1,64}")
+_ID = re.compile(r"[0-9]{1,10}")
+_ENGINE = re.compile(r"([0-9a-f]{1,64}) (up|down) (.*)")
 _PATH = re.compile(r"/[\w./-]{1,107}", re.ASCII)
 _HINT_ROOT = (
     "log in as root, or let this user run sudo without a password; an engine without root is not offered"
     " (one that is there, docker's or podman's, can be used: --engine docker)"
+)
+_KEPT_OUT = (
+    "that host's iptables forwards nothing, and cannot be told to let containers through: they reach nobody until"
+    " iptables -I FORWARD -i cove+ -j ACCEPT and iptables -I FORWARD -o cove+ -j ACCEPT are run there"
 )
 
 
@@ -64,7 +74,7 @@ class Found:
 
     @property
     def version(self) -> tuple[int, int]:
-        found = re.match(r"(\d+)\.(\d+)", self.kernel)
+        found = re.match(r"(\d{1,9})\.(\d{1,9})", self.kernel)
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
     def check(self) -> None:
@@ -89,12 +99,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """``streams``: a unix socket of the host that speaks `coved.streams.frames`, the login's own. ``began``: it did not run before."""
+    """``streams``: a unix socket of the host that speaks `coved.streams.frames`, the login's own. ``began``: it did not run before.
+    ``amiss``: what does not work there though it runs, or ""."""
 
     streams: str
     boot_id: str
     digest: str
     began: bool
+    amiss: str = ""
 
 
 def look(host: Host) -> Found:
@@ -106,14 +118,13 @@ def look(host: Host) -> Found:
     for line in ran.out.decode("utf-8", "replace").splitlines():
         key, _, value = line.partition("=")
         told.setdefault(key, []).append(printable(value))
-    try:
-        one = {key: told[key][0] for key in ("machine", "kernel", "system", "login", "root", "cgroup")}
-        uid, gid = int(told["uid"][0]), int(told["gid"][0])
-    except (KeyError, ValueError):
-        raise _failed("that host's shell does not answer as a POSIX shell does", ran) from None
-    engines = [value.split(" ", 2) for value in told.get("engine", [])]
+    one = {key: told[key][0] for key in _TOLD if key in told}
+    uid, gid = one.pop("uid", ""), one.pop("gid", "")
+    if len(one) != len(_TOLD) - 2 or not (_ID.fullmatch(uid) and _ID.fullmatch(gid)):
+        raise _failed("that host's shell does not answer as a POSIX shell does", ran)
+    engines = [found.groups() for value in told.get("engine", []) if (found := _ENGINE.fullmatch(value))]
     return Found(
-        **one, uid=uid, gid=gid,
+        **one, uid=int(uid), gid=int(gid),
         docker=_socket(told.get("docker", [])), podman=_socket(told.get("podman", [])),
         missing=tuple(told.get("missing", [])),
         engines=tuple(Installed(name, state == "up", label) for name, state, label in engines),
@@ -160,7 +171,7 @@ class RemoteEngine:
             if ran.status:
                 raise _failed(
                     "the engine cannot be installed on that host", ran,
-                    f"it needs 200 MB in {scripts.KEPT}, on a file system from which programs may be run",
+                    f"it needs 200 MB in {KEPT}, on a file system from which programs may be run",
                 )  # fmt: skip
         self._run(scripts.TIDY, self.name, payload.digest, timeout_s=LOOK_S)
 
@@ -177,14 +188,20 @@ class RemoteEngine:
         told = json.dumps({"registries": registries or {}, "outside": outside}).encode()
         ids = (f"{self.found.uid}", f"{self.found.gid}")
         ran = self._run(scripts.START, self.name, payload.digest, *ids, stdin=told, timeout_s=START_S)
-        answer = _answer("the engine does not start on that host", ran)
-        digest = str(answer["system"]).rpartition("system-")[2]
-        streams = f"{scripts.OF_THE_BOOT}/{self.name}/streams.sock"
-        return Running(streams, str(answer["boot_id"]), digest, bool(answer["began"]))
+        answer = _answer("the engine does not start on that host", ran, "system", "boot_id")
+        digest, boot_id = answer["system"].rpartition("system-")[2], answer["boot_id"]
+        if not (_DIGITS.fullmatch(digest) and _DIGITS.fullmatch(boot_id)):
+            raise _failed("the engine that runs on that host is none of Cove's", ran)
+        streams = f"{OF_THE_BOOT}/{self.name}/{STREAMS}"
+        amiss = _KEPT_OUT if scripts.KEPT_OUT.encode() in ran.out.split() else ""
+        return Running(streams, boot_id, digest, bool(answer.get("began")), amiss)
 
-    def stop(self) -> None:
-        """Containers are stopped, and nothing of it is there but its files. Raises `RemoteError`."""
-        self._stop(scripts.STOP)
+    def stop(self, *, hurried: bool = False) -> None:
+        """Containers are stopped, and nothing of it is there but its files; ``hurried``: containers have little time for it.
+
+        Raises `RemoteError`.
+        """
+        self._stop(scripts.END if hurried else scripts.STOP)
 
     def _stop(self, script: str) -> None:
         ran = self._run(script, self.name, timeout_s=STOP_S)
@@ -212,15 +229,18 @@ class RemoteEngine:
         return self.host.run(scripts.words(script, *values, label=label, root=root), stdin=stdin, timeout_s=timeout_s)
 
 
-def _answer(failure: str, ran: Ran) -> dict[str, Any]:
-    """What a script said. Raises `RemoteError`."""
+def _answer(failure: str, ran: Ran, *texts: str) -> dict[str, Any]:
+    """What a script said, with these texts in it. Raises `RemoteError`."""
+    line = next((line for line in reversed(ran.out.splitlines()) if line.startswith(b"{")), b"")
     try:
-        answer = json.loads(ran.out.decode().strip().rpartition("\n")[2])
-    except ValueError:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
         raise _failed(failure, ran) from None
-    if not isinstance(answer, dict) or ran.status or "error" in answer:
-        raise RemoteError(f"{failure}: {answer.get('error', '') if isinstance(answer, dict) else answer}")
-    return answer
+    if isinstance(error := answer.get("error"), str):
+        raise RemoteError(f"{failure}: {error}")
+    if ran.status or not all(isinstance(answer.get(key), str) for key in texts):
+        raise _failed(failure, ran)
+    return dict(answer)
 
 
 def _failed(failure: str, ran: Ran, hint: str = "") -> RemoteError:

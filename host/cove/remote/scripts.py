@@ -1,7 +1,7 @@
 """What a shell does on a host, in POSIX words and with tools that every Linux has (busybox's are enough).
 
 Each script is run as ``sh -c SCRIPT cove ARGUMENT...``: values are arguments and never part of a script, and what they may be is checked
-here. The folders are those of `coved.remote.places`.
+here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-KEPT, OF_THE_BOOT = "/var/lib/cove-remote", "/run/cove-remote"
+from coved.remote.places import KEPT, OF_THE_BOOT
+
 _HEAD = f"""
 set -u
 umask 022
@@ -29,7 +30,7 @@ say login "$(id -un)"
 say uid "$(id -u)"
 say gid "$(id -g)"
 if [ "$(id -u)" = 0 ]; then say root yes
-elif sudo -n true 2>/dev/null </dev/null; then say root sudo
+elif sudo -k -n sh -c : 2>/dev/null </dev/null; then say root sudo
 else say root no; fi
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup v2
 elif [ -d /sys/fs/cgroup/unified ]; then say cgroup hybrid
@@ -47,7 +48,8 @@ done
 exit 0
 """
 )
-"""Says lines of the form KEY=VALUE."""
+"""Says lines of the form KEY=VALUE. Root is had where scripts can be run as root: sudo may allow other commands only, and what it remembers
+of a password that was given somewhere else (-k) it forgets."""
 
 HAS = _HEAD + '[ -f "$kept/$1/system-$2/usr/share/cove/payload" ] && printf "%s\\n" "$3" >"$kept/$1/label"'
 """NAME DIGEST LABEL: whether that system is there, whole; then it has that label."""
@@ -91,8 +93,9 @@ there() {
 
 _FIREWALL = """
 # Others' rules that forward nothing (dockerd's, ufw's) hold for Cove's bridges as well, unless they say otherwise. A legacy iptables
-# makes tables when it is asked: so only where there are some.
+# makes tables when it is asked: so only where there are some. Fails when such rules cannot be changed.
 firewall() {
+    failed=0
     for tool in iptables ip6tables; do
         command -v $tool >/dev/null || continue
         case $($tool -V 2>/dev/null) in
@@ -103,14 +106,17 @@ firewall() {
             rule="FORWARD $way cove+ -m comment --comment cove-$2 -j ACCEPT"
             if [ "$1" = off ]; then
                 while $tool -w 5 -D $rule; do :; done
-            elif $tool -w 5 -S FORWARD | grep -qx -e "-P FORWARD DROP"; then
-                $tool -w 5 -C $rule || $tool -w 5 -I $rule
+            elif $tool -w 5 -S FORWARD | grep -qx -e "-P FORWARD DROP" -e "-A FORWARD -j DROP" -e "-A FORWARD -j REJECT.*"; then
+                $tool -w 5 -C $rule || $tool -w 5 -I $rule || failed=1
             fi
         done
     done >/dev/null 2>&1 </dev/null
+    return $failed
 }
 """
 
+KEPT_OUT = "containers-kept-out"
+"""The host's iptables forwards nothing, and could not be told otherwise."""
 START = (
     _HEAD
     + _PYTHON
@@ -119,10 +125,11 @@ START = (
 system=$kept/$1/system-$2
 for module in overlay bridge veth nf_tables 9p 9pnet_fd; do modprobe -q $module 2>/dev/null </dev/null; done
 there start "$1" "$system" "$3" "$4" || exit 1
-firewall on "$1"
-"""
+firewall on "$1" || echo KEPT_OUT
+exit 0
+""".replace("KEPT_OUT", KEPT_OUT)
 )
-"""NAME DIGEST UID GID, JSON on its standard input; says JSON in one line."""
+"""NAME DIGEST UID GID, JSON on its standard input; says JSON in one line, and `KEPT_OUT` in another."""
 
 _STOP = (
     _HEAD
@@ -134,10 +141,11 @@ if [ ! -f "$system/usr/share/cove/payload" ]; then
     system=
     for one in "$kept/$1"/system-*; do [ -f "$one/usr/share/cove/payload" ] && system=$one; done
 fi
-firewall off "$1"
-if [ -n "$system" ]; then there VERB "$1" "$system"; elif [ -e "$boot/$1" ]; then
+if [ -n "$system" ]; then there VERB "$1" "$system" || exit 1; elif [ -e "$boot/$1" ]; then
     echo "its system is gone from $kept/$1: start it again (this installs it), or restart that host" >&2; exit 1
 fi
+firewall off "$1"
+exit 0
 """
 )
 STOP, END = (_STOP.replace("VERB", verb) for verb in ("stop", "end"))

@@ -26,11 +26,11 @@ def look(paths: MachinePaths) -> Found:
         )
         return
     if told.get("state") == "unreachable":
-        since = time.strftime("%H:%M:%S", time.localtime(told["lost_at"]))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(told["lost_at"]))
         yield (
             PROBLEM,
             f"the connection to {found.address} is lost since {since}: {told['lost_because']}",
-            f"what runs there goes on; see whether this works: ssh {found.address}",
+            told.get("lost_hint") or f"see whether this works: ssh {found.address}",
         )
         return
     from cove.remote import connection  # paramiko: for who has such a machine

@@ -6,6 +6,7 @@ Nothing is encrypted, for nobody else can reach the two ends: the socket is this
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import socket
 import struct
@@ -45,6 +46,8 @@ CONNECT_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 5.0
 """A guest that an earlier agent left in the middle of a frame's head is greeted again."""
 OPEN_TIMEOUT_S = 20.0
+TAKEN = "another agent of this machine has taken its place"
+log = logging.getLogger(__name__)
 Dial = Callable[[float], socket.socket]
 _READ_SIZE = 1 << 17
 MOST = 256
@@ -160,13 +163,14 @@ class _Connection:
         self._gone = threading.Event()
         """Nothing more comes, or the guest has answered the farewell."""
         self.broken = False
+        self._why = "the connection into the machine broke"
         threading.Thread(target=self._receive, args=(received,), name="streams", daemon=True).start()
 
     def open(self, target: str) -> Stream:
         """Raises `TransportError`."""
         with self._lock:
             if self.broken or self._next >= GUEST:
-                raise TransportError("the connection into the machine broke")
+                raise TransportError(self._why)
             stream = self._streams[self._next] = _SerialStream(self, self._next)
             self._next += 1
         try:
@@ -222,13 +226,17 @@ class _Connection:
             streams = [*self._streams.values()]
         self._gone.set()
         for stream in streams:
-            stream.handle(RESET, b"the connection into the machine broke")
+            stream.handle(RESET, self._why.encode())
         self._sock.close()
 
     def _handle(self, one: Frame) -> None:
         if one.kind == HELLO:
             if one.payload == self._farewell:
                 self._gone.set()
+            return
+        if one.kind == RESET and not one.stream:
+            self._why = f"the connection into the machine broke: {TAKEN}"
+            log.warning("%s", self._why)
             return
         if one.kind == OPEN:
             self._opened(one.stream, one.payload.decode("utf-8", "replace"))

@@ -7,8 +7,10 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import paramiko
+from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA
 
 from cove.errors import TransportError
 from cove.transport.base import Reconnecting, Stream
@@ -33,8 +35,26 @@ def make_key() -> tuple[str, str]:
     return private.decode("ascii"), public.decode("ascii")
 
 
+def _within_its_window(take: Callable[[paramiko.Channel, paramiko.Message], None]) -> Callable[..., None]:
+    """Raises `paramiko.SSHException`, which ends the connection, as ssh(1) does it: of what nobody reads there may be a window's worth
+    (RFC 4254, section 5.2), and paramiko keeps whatever comes."""
+
+    def taken(channel: paramiko.Channel, message: paramiko.Message) -> None:
+        take(channel, message)
+        if len(channel.in_buffer) + len(channel.in_stderr_buffer) > 2 * _WINDOW:
+            raise paramiko.SSHException("the other side sends more than there is room for")
+
+    return taken
+
+
 class StreamlocalTransport(paramiko.Transport):
     """paramiko opens TCP channels only; OpenSSH's channel to a unix socket has other fields (PROTOCOL, section 2.4)."""
+
+    _channel_handler_table: ClassVar[dict[int, Callable[..., None]]] = {
+        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
+        MSG_CHANNEL_DATA: _within_its_window(paramiko.Channel._feed),  # type: ignore[attr-defined]
+        MSG_CHANNEL_EXTENDED_DATA: _within_its_window(paramiko.Channel._feed_extended),  # type: ignore[attr-defined]
+    }
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock, default_window_size=_WINDOW)

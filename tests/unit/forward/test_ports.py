@@ -278,3 +278,28 @@ def test_the_agents_own_way_into_the_machine_is_not_published() -> None:
     with pytest.raises(DriverError, match="port 22 of the machine is not published"):
         asyncio.run(ports.publish(PortForward("tcp", 22)))
     assert driver.bound == set()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "may"),
+    [
+        ("", "127.0.0.1", True), ("127.0.0.2", "127.0.0.1", True), ("::1", "127.0.0.1", True), ("0.0.0.0", "127.0.0.1", False),
+        ("192.0.2.7", "127.0.0.1", False), ("::", "127.0.0.1", False), ("192.0.2.7", "192.0.2.7", True),
+        ("192.0.2.8", "192.0.2.7", False), ("0.0.0.0", "192.0.2.7", False), ("192.0.2.7", "0.0.0.0", True), ("::", "0.0.0.0", False),
+    ],
+)  # fmt: skip
+def test_who_is_confined_has_only_addresses_that_the_user_has_said(asked: str, said: str, may: bool) -> None:
+    driver: Any = Remembers()
+    ports = PortForwards(driver, said, confined=True)
+    port = PortForward("tcp", 49001, asked, free_port("tcp", "127.0.0.1"))
+    if may:
+        asyncio.run(ports.publish(port))
+        assert len(driver.bound) == 1
+        return
+    with pytest.raises(DriverError, match=f"and not at {asked}"):
+        asyncio.run(ports.publish(port))
+    with pytest.raises(DriverError, match=f"and not at {asked}"):
+        asyncio.run(ports.publish(port, keep=True))
+    assert asyncio.run(ports.sync([port])) == []
+    assert "bind_address" in ports.lost[port]
+    assert not driver.bound

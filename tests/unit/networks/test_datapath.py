@@ -76,8 +76,8 @@ class Lab:
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
         return self._thread.submit(function, *arguments).result(20)
 
-    def datapath(self, uplink: str = "") -> Datapath:
-        made = self.run(Datapath, self.folder / "netns", "cove-test", uplink)
+    def datapath(self, uplink: str = "", *, beside: bool = False) -> Datapath:
+        made = self.run(Datapath, self.folder / "netns", "cove-test", uplink, beside)
         self._open.append(made)
         return made
 
@@ -260,6 +260,30 @@ def test_where_ports_come_in_by_one_device_no_other_network_reaches_them(lab: La
             for address in ("10.202.0.1", "10.201.0.1", "192.0.2.1"):
                 assert within(other, lambda to=address: fetch(to, 8080, 0.5)) == ""  # type: ignore[misc]
             assert within(path, lambda: fetch("10.201.0.1", 8080, 0.5)) == ""
+
+
+def test_of_a_machine_that_others_use_as_well_root_alone_comes_to_containers(lab: Lab) -> None:
+    one = network(1)
+    datapath = lab.datapath(beside=True)
+    lab.run(datapath.start, [one], {}, [])
+    path = opened(lab, datapath, "c1", [(one, endpoint(one, 2))], [])
+    other = opened(lab, datapath, "c2", [(one, endpoint(one, 3))], [])
+
+    def as_nobody(function: Callable[..., T], *arguments: Any) -> T:
+        _libc.setfsuid(65534)  # of this thread alone; a socket is of who makes it
+        try:
+            return function(*arguments)
+        finally:
+            _libc.setfsuid(0)
+
+    with tcp_server(path, 80, b"page"):
+        assert lab.run(fetch, "10.201.0.2", 80, 15).startswith("page")
+        assert lab.run(as_nobody, fetch, "10.201.0.2", 80, 0.5) == ""
+        assert within(other, lambda: as_nobody(fetch, "10.201.0.2", 80, 15)).startswith("page"), (
+            "what is inside is no user's"
+        )
+    with lab.run(as_nobody, socket.create_server, ("0.0.0.0", 8081)):  # what containers have asked is answered
+        within(other, lambda: socket.create_connection(("10.201.0.1", 8081), 15).close())
 
 
 def test_what_is_bound_for_all_is_reached_from_inside_as_people_know_it(lab: Lab) -> None:

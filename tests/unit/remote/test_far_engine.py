@@ -16,6 +16,7 @@ from cove.remote import payload, scripts
 from cove.remote.engine import Found, RemoteEngine, look
 from cove.remote.host import Host, Ran
 from cove.remote.payload import Payload
+from coved.remote.places import KEPT, OF_THE_BOOT
 
 GOOD = Found("x86_64", "6.1.0-18-amd64", "alice", 1000, 1000, "sudo", "v2")
 NAME, DIGEST = "0123456789abcdef", "ab" * 32
@@ -129,6 +130,126 @@ def test_what_a_command_says_of_its_failure_is_told() -> None:
     host = Says(told(), Ran(1, b"", b"sudo: a password is required\n"))
     with pytest.raises(RemoteError, match="does not stop: sudo: a password is required"):
         RemoteEngine(host, NAME, "").stop()
+
+
+@pytest.mark.parametrize(
+    "line", ["engine=x", "engine=../.. up label", f"engine={NAME} sideways label", f"engine={NAME}"]
+)
+def test_what_is_no_engine_there_is_none(line: str) -> None:
+    ran = told()
+    assert look(Says(replace(ran, out=ran.out + f"{line}\n".encode()))).engines == ()
+
+
+@pytest.mark.parametrize("uid", ["", "-5", "x", "9" * 5000])
+def test_a_user_without_a_number_is_no_answer(uid: str) -> None:
+    with pytest.raises(RemoteError, match="does not answer as a POSIX shell does"):
+        look(Says(told(uid=uid)))
+
+
+def test_a_kernel_of_any_words_is_no_fault_of_ours() -> None:
+    assert replace(GOOD, kernel="9" * 5000 + ".1").version == (0, 0)
+
+
+@pytest.mark.parametrize("out", [b"", b"{}", b'{"system": 1, "boot_id": "b"}', b"[1]", b"[" * 100_000, b"{\xff}"])
+def test_an_answer_that_is_none_is_said(out: bytes) -> None:
+    with pytest.raises(RemoteError, match="the engine does not start on that host: "):
+        RemoteEngine(Says(told(), Ran(0, out, b"")), NAME, "").start(Payload(DIGEST, Path("archive")))
+
+
+def test_an_engine_of_other_words_is_none_of_ours() -> None:
+    said = b'{"system": "/system-1\\u001b[2J", "boot_id": "b", "began": true}'
+    with pytest.raises(RemoteError, match="is none of Cove's"):
+        RemoteEngine(Says(told(), Ran(0, said, b"")), NAME, "").start(Payload(DIGEST, Path("archive")))
+
+
+def test_a_failure_without_words_of_the_engine_has_those_of_the_command() -> None:
+    host = Says(told(), Ran(1, b'{"boot_id": "b", "system": "s"}\n', b"no such file\n"))
+    with pytest.raises(RemoteError, match="does not start on that host: no such file"):
+        RemoteEngine(host, NAME, "").start(Payload(DIGEST, Path("archive")))
+
+
+class AHost:
+    """What START and STOP find, as far as scripts go: an iptables, and an engine's program in place of chroot(1)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+        self.program("modprobe", "exit 0")
+        self.program("ip6tables", 'case "$*" in *-D*) exit 1;; esac')
+        self.engine('{"boot_id": "b", "system": "system-1", "began": true}', 0)
+        (folder / "kept" / NAME / f"system-{DIGEST}" / "usr/share/cove").mkdir(parents=True)
+        (folder / "kept" / NAME / f"system-{DIGEST}" / "usr/share/cove/payload").write_text(DIGEST)
+
+    def program(self, name: str, text: str) -> None:
+        (self.programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{self.folder}/done\n{text}\n')
+        (self.programs / name).chmod(0o755)
+
+    def engine(self, says: str, status: int) -> None:
+        self.program("chroot", f"echo '{says}'; exit {status}")
+
+    def iptables(self, rules: str, inserts: int = 0) -> None:
+        """Args: inserts: the status of `-I`."""
+        self.program(
+            "iptables",
+            f"""case "$*" in -V) echo 'v1.8 (nf_tables)';; *-S*) echo '{rules}';; *-I*) exit {inserts};; *) exit 1;; esac""",
+        )
+
+    def runs(self, script: str, *values: str) -> Ran:
+        script = script.replace(KEPT, f"{self.folder}/kept").replace(OF_THE_BOOT, f"{self.folder}/boot")
+        script = script.replace("PATH=$PATH", f"PATH={self.programs}:$PATH")
+        return ThisComputer().run(scripts.words(script, *values), timeout_s=60)
+
+    def done(self) -> list[str]:
+        lines = (self.folder / "done").read_text().splitlines()
+        return [line for line in lines if line.startswith("chroot") or " -I " in line or " -D " in line]
+
+
+@pytest.fixture
+def a_host(tmp_path: Path) -> AHost:
+    return AHost(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "rules", ["-P FORWARD DROP", "-P FORWARD ACCEPT\n-A FORWARD -j REJECT --reject-with icmp-host-prohibited"]
+)
+def test_rules_that_forward_nothing_let_containers_through(a_host: AHost, rules: str) -> None:
+    a_host.iptables(rules)
+    ran = a_host.runs(scripts.START, NAME, DIGEST, "0", "0")
+    assert (ran.status, scripts.KEPT_OUT.encode() in ran.out) == (0, False)
+    assert len([line for line in a_host.done() if " -I FORWARD" in line]) == 2
+
+
+def test_rules_that_forward_are_left_alone(a_host: AHost) -> None:
+    a_host.iptables("-P FORWARD ACCEPT\n-A FORWARD -s 192.0.2.0/24 -j DROP")
+    assert a_host.runs(scripts.START, NAME, DIGEST, "0", "0").status == 0
+    assert not [line for line in a_host.done() if "tables" in line]
+
+
+def test_an_engine_runs_though_its_hosts_rules_cannot_be_changed(a_host: AHost) -> None:
+    a_host.iptables("-P FORWARD DROP", inserts=2)
+    ran = a_host.runs(scripts.START, NAME, DIGEST, "0", "0")
+    running = RemoteEngine(Says(told(), ran), NAME, "").start(Payload(DIGEST, Path("archive")))
+    assert (running.boot_id, running.digest, running.began) == ("b", "1", True)
+    assert "iptables forwards nothing" in running.amiss
+
+
+def test_an_engine_that_does_not_stop_keeps_its_way_out(a_host: AHost) -> None:
+    a_host.iptables("-P FORWARD DROP")
+    a_host.engine('{"error": "busy"}', 1)
+    assert a_host.runs(scripts.STOP, NAME).status == 1
+    assert len(a_host.done()) == 1
+    a_host.engine("{}", 0)
+    assert a_host.runs(scripts.STOP, NAME).status == 0
+    assert [" -D " in line for line in a_host.done()[1:]] == [False, *[True] * (len(a_host.done()) - 2)]
+
+
+@pytest.mark.parametrize(("allowed", "root"), [("true", "no"), ("sh -c :", "sudo")])
+def test_sudo_that_runs_no_shell_is_none(a_host: AHost, allowed: str, root: str) -> None:
+    a_host.program("id", "case $1 in -u | -g) echo 1000;; *) echo alice;; esac")
+    a_host.program("sudo", f'[ "$*" = "-k -n {allowed}" ] || [ "$*" = "-n {allowed}" ]')
+    found = look(Says(a_host.runs(scripts.LOOK)))
+    assert (found.uid, found.root) == (1000, root)
 
 
 def system() -> Tree:

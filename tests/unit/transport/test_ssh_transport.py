@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
@@ -9,10 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 from cove.errors import TransportError
-from cove.transport.ssh import SshTransport, make_key
+from cove.transport.ssh import SshTransport, StreamlocalTransport, make_key
+from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
+WAIT_S = 60.0
 TARGET = "/run/docker.sock"
 
 
@@ -86,6 +90,42 @@ def test_a_port_that_speaks_no_ssh_is_an_error_in_time(way: Any, monkeypatch: py
         with pytest.raises(TransportError):
             transport.connect()
         assert time.monotonic() - begin < 50
+
+
+class AnyChannel(paramiko.ServerInterface):
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return OPEN_SUCCEEDED
+
+    def check_auth_none(self, username: str) -> int:
+        return AUTH_SUCCESSFUL
+
+
+@pytest.mark.parametrize("errors", [False, True])
+def test_a_server_that_sends_without_room_is_left(errors: bool) -> None:
+    here, there = socket.socketpair()
+    server = paramiko.Transport(there)
+    server.add_server_key(paramiko.ECDSAKey.generate())
+
+    def flood() -> None:
+        server.start_server(server=AnyChannel())
+        channel = server.accept(WAIT_S)
+        assert channel is not None
+        channel.out_window_size = 1 << 40
+        with contextlib.suppress(OSError, EOFError):
+            for _ in range(64 << 5):
+                (channel.sendall_stderr if errors else channel.sendall)(bytes(1 << 15))
+
+    flooding = threading.Thread(target=flood, daemon=True)
+    flooding.start()
+    transport = StreamlocalTransport(here)
+    transport.start_client(timeout=WAIT_S)
+    transport.auth_none("x")
+    channel = transport.open_session(timeout=WAIT_S)
+    transport.join(WAIT_S)
+    assert not transport.is_alive()
+    assert len(channel.in_buffer) + len(channel.in_stderr_buffer) < 9 << 20
+    flooding.join(WAIT_S)
+    server.close()
 
 
 def test_keys_are_new_each_time_and_what_openssh_takes() -> None:

@@ -1,4 +1,5 @@
-"""``python3 -m coved.host_engine``: the engine on a host that is reached by SSH, as `coved.remote` starts it, where all is in its place."""
+"""``python3 -m coved.remote.engine``: the engine on a host that is reached by SSH, started by `coved.remote.init` where all is in its
+place."""
 
 import dataclasses
 import sys
