@@ -102,6 +102,10 @@ def left(client: Any) -> list[str]:
     return found + [each.name for each in client.networks.list(filters=label)]
 
 
+def ended_with(client: Any, name: str) -> int:
+    return int(client.containers.get(name).attrs["State"]["ExitCode"])
+
+
 def in_container(client: Any, name: str, *words: str) -> str:
     code, output = client.containers.get(name).exec_run([*words])
     assert code == 0, output
@@ -205,6 +209,7 @@ def test_a_service_is_a_name_and_a_port_and_a_job_runs_to_its_end(play: Play, do
     states = {each.name: each.status for each in docker_client.containers.list(all=True)}
     assert states["ask-1"] == states["ask-2-ask"] == "exited"
     assert states["hello-1-web"] == states["hello-2"] == "running"
+    assert [ended_with(docker_client, each) for each in ("ask-1", "ask-2")] == [0, 0]
 
     again = play(SERVICE)
     assert again.returncode == 1 and "the play kp is there already, with 4 pods" in again.stderr
@@ -229,13 +234,14 @@ spec:
 """
 
 
-def test_a_job_that_fails_too_often_is_told_with_its_status(play: Play) -> None:
+def test_a_job_that_fails_too_often_is_told_with_its_status(play: Play, docker_client: Any) -> None:
     done = play(FAILING, "--json")
     assert done.returncode == 1
     (job,) = json.loads(done.stdout)["jobs"]
     assert (job["done"], job["succeeded"], job["failures"], job["exit_code"]) == (False, 0, 2, 3)
-    assert "fails-1-it ended with status 3; its last words:\noh no\n" in done.stderr
+    assert "fails-1-it ended with status 3; its last words:\n  oh no\n" in done.stderr
     assert done.stderr.endswith("cove: job fails has failed: its last status is 3\n")
+    assert (ended_with(docker_client, "fails-1"), ended_with(docker_client, "fails-1-it")) == (0, 3)
 
 
 ODD = """
@@ -297,7 +303,7 @@ spec:
 def test_an_init_container_that_fails_leaves_nothing(play: Play, docker_client: Any) -> None:
     done = play(INIT)
     assert done.returncode == 1
-    assert "init container init of pod never ended with status 4; its last words:\ncove: I cannot" in done.stderr
+    assert "init container init of pod never ended with status 4; its last words:\n  I cannot" in done.stderr
     assert left(docker_client) == []
 
 

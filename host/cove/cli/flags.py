@@ -302,5 +302,5 @@ def _first_line(text: str, room: int) -> tuple[str, str]:
 def one_of(name: str, given: str, known: Collection[str]) -> str:
     """The value of a flag of Cove's own that takes these words. Raises `CliError`."""
     if given not in known:
-        raise CliError(f"unknown --{name}: {given}: it must be one of {', '.join(known)}")
+        raise CliError(f"cove: unknown --{name}: {given}: it must be one of {', '.join(known)}")
     return given

@@ -26,7 +26,7 @@ def pushed(context: Context, workloads: Sequence[Workload], registry: str) -> di
     if not registry:
         if built := sorted({one.image for one in workloads if one.built}):
             raise CliError(
-                f"the cluster cannot have {', '.join(map(printable, built))}: made here, and in no registry\n"
+                f"cove: the cluster cannot have {', '.join(map(printable, built))}: made here, and in no registry\n"
                 "      --registry HOST/PREFIX names one that the cluster can pull from"
             )
         return {}
@@ -38,7 +38,7 @@ def pushed(context: Context, workloads: Sequence[Workload], registry: str) -> di
         if _exists(context, one.image):
             found[one.image] = _push(context, one.image, target(one.image, registry))
         elif one.built:
-            raise CliError(f"there is no image {printable(one.image)}\n      build it: cove compose build")
+            raise CliError(f"cove: there is no image {printable(one.image)}\n      build it: cove compose build")
         else:
             print(f"image {printable(one.image)} is not here: the cluster pulls it where it is", file=sys.stderr)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,10 @@ def play(context: Context, /, file: str, name: str, down: bool, volumes: bool, a
         wrong = [f"--{option}" for option in ("replace", "publish", "configmap") if asked[option]]
         if wrong:
             raise CliError(f"cove: --down goes without {wrong[0]}")
-        return _down(ClientEngine(context.engine), called, path, named=bool(name), volumes=volumes, as_json=as_json)
+        missing = file if file != STDIN and not name and not Path(file).exists() else ""
+        engine = ClientEngine(context.engine)
+        say = _sayer(quiet=asked["quiet"])
+        return _down(engine, called, path, say, missing=missing, named=bool(name), volumes=volumes, as_json=as_json)
     if volumes:
         raise CliError("cove: --volumes goes with --down")
     return _play(context, file, path, called, named=bool(name), as_json=as_json, **asked)
@@ -111,10 +114,7 @@ def _play(
     problems.check(ignore_unsupported=ignore_unsupported)
     left_out = sorted(problems.unsupported)
 
-    def say(text: str) -> None:
-        if not quiet:
-            print(shown(text), file=sys.stderr, flush=True)
-
+    say = _sayer(quiet=quiet)
     for each in left_out:
         say(f"left out: {each}")
     for each in sorted(problems.notes):
@@ -126,7 +126,7 @@ def _play(
     for text in found:
         say(f"note: {text}")
     if replace:
-        present.remove(engine, name, volumes=False)
+        present.remove(engine, name, volumes=False, say=say)
     result = run.Run(engine, plan, say, timeout_s=timeout).up(start=start)
     if as_json:
         notes = [*(str(each) for each in sorted(problems.notes)), *found]
@@ -137,6 +137,14 @@ def _play(
     for job in failed:
         print(f"cove: job {job.name} has failed: its last status is {job.exit_code}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _sayer(*, quiet: bool) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if not quiet:
+            print(shown(text), file=sys.stderr, flush=True)
+
+    return say
 
 
 def _documents(file: str) -> list[Node]:
@@ -210,11 +218,25 @@ def _document(plan: Plan, result: Result, notes: list[str], left_out: list[str],
     }
 
 
-def _down(engine: Engine, name: str, path: str, *, named: bool, volumes: bool, as_json: bool) -> int:
+def _down(
+    engine: Engine,
+    name: str,
+    path: str,
+    say: Callable[[str], None],
+    *,
+    missing: str,
+    named: bool,
+    volumes: bool,
+    as_json: bool,
+) -> int:
+    """`missing` is the file that named the play, if it is not there: a play that is there outlives its file."""
     from cove.kube.play import present, run
 
-    run.same_file(present.look(engine, name), name, path, named=named)
-    removed = present.remove(engine, name, volumes=volumes)
+    there = present.look(engine, name)
+    run.same_file(there, name, path, named=named)
+    if missing and not (there.there or there.volumes):
+        raise CliError(f"cove: there is no file {printable(missing)}, and nothing of a play {name}")
+    removed = present.remove(engine, name, volumes=volumes, say=say)
     if as_json:
         document = {"containers": removed.containers, "networks": removed.networks, "volumes": removed.volumes}
         json_output.show({"play": name, "removed": document})

@@ -92,7 +92,7 @@ def application(context: Context, asked: Asked) -> Application:
     choice = binds.Binds(asked.bind_mounts)
     if asked.containers:
         if asked.file or asked.project_name or asked.profile or asked.env_file:
-            raise CliError("name containers, or a compose file with -f, not both")
+            raise CliError("cove: name containers, or a compose file with -f, not both")
         from cove.kube.generate import containers
 
         made = containers.application(_inspected(context, asked.containers), asked.name, choice)
@@ -117,7 +117,7 @@ def manifest_options(asked: Asked) -> Options:
         if quantity.parse(asked.volume_size) < 1:
             raise ValueError(f"{asked.volume_size!r} is nothing")
     except ValueError as error:
-        raise CliError(f"--volume-size: {error}") from None
+        raise CliError(f"cove: --volume-size: {error}") from None
     return Options(
         namespace=asked.namespace,
         service_type=one_of("service-type", asked.service_type, ("ClusterIP", "NodePort", "LoadBalancer")),
@@ -134,7 +134,7 @@ def tell(notes: Sequence[Note], *, strict: bool) -> None:
         print(printable(f"not carried: {note}" if note.lost else f"note: {note}"), file=sys.stderr)
     if strict and (lost := sum(note.lost for note in notes)):
         things = "1 thing" if lost == 1 else f"{lost} things"
-        raise CliError(f"{things} cannot be carried to Kubernetes, and --strict is given: nothing is done")
+        raise CliError(f"cove: {things} cannot be carried to Kubernetes, and --strict is given: nothing is done")
 
 
 def notes_json(notes: Sequence[Note]) -> list[dict[str, Any]]:
@@ -149,9 +149,9 @@ def _route(text: str) -> Route:
     service, colon, port = backend.partition(":")
     number = terms.number(port)
     if not host or not service or not equals or (colon and number is None):
-        raise CliError(f"--ingress {text}: it is HOST=SERVICE or HOST=SERVICE:PORT")
+        raise CliError(f"cove: --ingress {text}: it is HOST=SERVICE or HOST=SERVICE:PORT")
     if not _HOST.fullmatch(host) or len(host) > 253 or _is_address(host):
-        raise CliError(f"--ingress {text}: {host!r} is no name of a host")
+        raise CliError(f"cove: --ingress {text}: {host!r} is no name of a host")
     return Route(host, service, number)
 
 
@@ -194,14 +194,14 @@ def _composed(context: Context, asked: Asked) -> dict[str, Any]:
             check=False,
         )
     except OSError as error:
-        raise CliError(f"{program}: {error.strerror}") from error
+        raise CliError(f"cove: {program}: {error.strerror}") from error
     except subprocess.TimeoutExpired:
-        raise CliError(f"docker compose has not read its file within {COMPOSE_S:.0f} s") from None
+        raise CliError(f"cove: docker compose has not read its file within {COMPOSE_S:.0f} s") from None
     if done.returncode:
         raise CliError("")  # it has said why
     try:
         config = json.loads(done.stdout)
     except ValueError:
-        raise CliError(f"{program}: what it says of the compose file is not JSON: it must be version 2") from None
+        raise CliError(f"cove: {program}: what it says of the compose file is not JSON: it must be version 2") from None
     assert isinstance(config, dict)
     return config

@@ -242,7 +242,9 @@ def report(error: Exception, failure: int = 1) -> int:
     if isinstance(error, CoveError):
         from cove.plain import printable
 
-        message = error.message.replace("\n", f"\n{PROGRAM}: ")
+        first, *further = error.message.split("\n")
+        # What is set in belongs to the line above it.
+        message = "\n".join([first, *(line if line.startswith("  ") else f"{PROGRAM}: {line}" for line in further)])
         lines = "\n      ".join([f"{PROGRAM}: {message}", *error.hint.splitlines()])
         print(printable(lines, "\n\t"), file=sys.stderr)  # others may have written parts of it
         return 130 if isinstance(error, GivenUp) else failure

@@ -95,7 +95,7 @@ def test_generate_writes_yaml_and_tells_before_it_what_is_lost(run: Run, compose
     ]
     assert {one["metadata"]["namespace"] for one in documents} == {"here"}
     assert "not carried: web: init\n" in err
-    assert "note: web: image shop-web is built here" in err
+    assert "note: web: image shop-web is here alone: a cluster gets it of a registry" in err
     told = "--file a.yaml --file b.yaml --profile x --env-file e --project-name shop config --format json"
     assert asked.read_text() == f"{told}\n"
 
@@ -139,6 +139,22 @@ def test_generate_of_a_container(run: Run, engine: Engine) -> None:
     assert {one["metadata"]["labels"]["cove.dev/application"] for one in yaml.safe_load_all(out)} == {"site"}
 
 
+def test_an_image_that_is_here_alone_is_noted(run: Run, engine: Engine, compose: Any) -> None:
+    container = {
+        "Id": "c" * 64, "Name": "/web", "Image": "sha256:1", "Config": {"Image": "mine"}, "HostConfig": {}, "Mounts": [],
+        "NetworkSettings": {},
+    }  # fmt: skip
+    engine.answers["GET", "/containers/web/json"] = (200, container)
+    engine.answers["GET", "/images/sha256:1/json"] = (200, {"Config": {}, "RepoDigests": []})
+    compose({"name": "shop", "services": {"web": {"image": "cove/starter"}, "db": {"image": "postgres:16"}}})
+    for words, image in ((["web"], "mine"), ([], "cove/starter")):
+        status, _, err = run("generate", *words, "--strict")
+        told = (
+            f"note: web: image {image} is here alone: a cluster gets it of a registry (cove kube deploy --registry)\n"
+        )
+        assert (status, err) == (0, told)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -158,7 +174,7 @@ def test_generate_of_a_container(run: Run, engine: Engine) -> None:
 def test_what_is_asked_for_wrongly(run: Run, words: tuple[str, ...], told: str) -> None:
     status, out, err = run("generate", *words)
     assert (status, out) == (1, "")
-    assert told in err
+    assert err.startswith(f"cove: {told}")
 
 
 def test_what_docker_compose_says_is_enough(run: Run, tmp_path: Path, compose: Any) -> None:

@@ -93,6 +93,23 @@ def test_a_manifest_that_cannot_be_asks_nothing_of_the_engine(engine: Engine, tm
     assert engine.requests == []
 
 
+def test_problems_are_set_in_below_what_they_are_about(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As docs/kube-play.md shows them."""
+    file = tmp_path / "app.yaml"
+    file.write_text(POD.replace("spec: {", "gadget: 1\nspec: {runtimeClassName: x, "))
+    with pytest.raises(ManifestError) as raised:
+        play(engine, str(file))
+    assert main.report(raised.value) == 1
+    assert capsys.readouterr().err == (
+        "cove: nothing was started:\n"
+        f"      {file}:4: Pod web: gadget is not supported\n"
+        f"      {file}:5: Pod web: spec.runtimeClassName is not supported\n"
+        "      leave it out, or play the rest without it: --ignore-unsupported\n"
+    )
+
+
 def test_the_files_of_a_folder_are_one_play(engine: Engine, tmp_path: Path) -> None:
     folder = tmp_path / "deploy"
     folder.mkdir()
@@ -116,15 +133,32 @@ def test_manifests_come_from_stdin(engine: Engine, monkeypatch: Any) -> None:
         play(engine, "-")
 
 
-def test_nothing_is_removed_of_a_play_that_is_not_there(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
-    assert play(engine, "--down", "app.yaml") == 0
+def test_nothing_is_removed_of_a_play_that_is_not_there(
+    engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "app.yaml"
+    file.write_text(POD)
+    assert play(engine, "--down", str(file)) == 0
     assert capsys.readouterr().out == "there is nothing of the play app\n"
-    assert play(engine, "--down", "--json", "app.yaml") == 0
+    assert play(engine, "--down", "--json", str(file)) == 0
     assert json.loads(capsys.readouterr().out) == {
         "play": "app",
         "removed": {"containers": [], "networks": [], "volumes": []},
     }
+    for words in (["-"], ["--name", "app", "nothing.yaml"]):  # which no file names
+        assert play(engine, "--down", *words) == 0
     assert {each.method for each in engine.requests} == {"GET"}
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_file_that_is_not_there_names_a_play_that_is(engine: Engine, tmp_path: Path, more: list[str]) -> None:
+    file = tmp_path / "ap.yaml"
+    with pytest.raises(CliError, match=r"there is no file .*ap\.yaml, and nothing of a play ap$") as raised:
+        play(engine, "--down", *more, str(file))
+    assert raised.value.status == 1
+    engine.answers["GET", "/networks"] = 200, [{"Id": "n1", "Name": "kube-ap", "Labels": {}}]
+    engine.answers["DELETE", "/networks/n1"] = 204, b""
+    assert play(engine, "--down", *more, str(file)) == 0
 
 
 def test_without_its_package_it_says_how_to_get_it(engine: Engine, monkeypatch: Any, tmp_path: Path) -> None:

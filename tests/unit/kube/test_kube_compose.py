@@ -473,7 +473,7 @@ def test_what_is_said_of_compose_itself_is_no_loss() -> None:
 def test_an_image_that_is_built_here_is_told() -> None:
     made = Made({"services": {"web": {"build": {"context": "."}}}})
     assert made.container()["image"] == "shop-web"
-    assert "shop-web is built here" in made.remarks[0]
+    assert "shop-web is here alone" in made.remarks[0]
 
 
 def test_an_image_that_is_built_here_is_called_after_the_project() -> None:

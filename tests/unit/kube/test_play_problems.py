@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
+from types import ModuleType
+from typing import Any
+
 import pytest
+from cove.kube.play import objects
 from cove.kube.play.problems import ManifestError, Place, Problem
 from play_support import CONTAINER, plan, pod_text, read, wrong
 
@@ -28,10 +34,81 @@ spec:
     resources: {limits: {nvidia.com/gpu: 1}}
 """
     assert wrong(text) == [
-        "app.yaml:5: Pod web: metadata.labls is not supported",
+        "app.yaml:5: Pod web: there is no metadata.labls: labels is meant?",
         "app.yaml:7: Pod web: spec.runtimeClassName is not supported",
         "app.yaml:11: Pod web, container main: spec.containers[0].lifecycle is not supported",
         "app.yaml:12: Pod web, container main: spec.containers[0].resources.limits.nvidia.com/gpu is not supported",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (pod_text("conatiners: []"), "app.yaml:5: Pod web: there is no spec.conatiners: containers is meant?"),
+        (pod_text("containers: [{name: main, image: a, imagePulPolicy: Never}]"),
+         "app.yaml:5: Pod web, container main: there is no spec.containers[0].imagePulPolicy: imagePullPolicy is meant?"),
+        (pod_text("containers: [{name: main, image: a, ports: [{containerport: 80}]}]"), "containerPort is meant?"),
+        (POD.replace("kind: Pod", "kind: pod"), "app.yaml:1: pod web: there is no pod of v1: Pod is meant?"),
+        ("apiVersion: apps/v1\nkind: Deploymnet\nmetadata: {name: x}", "there is no Deploymnet of apps/v1: Deployment is meant?"),
+    ],
+)  # fmt: skip
+def test_what_is_mistyped_is_wrong_and_never_left_out(text: str, problem: str) -> None:
+    _, problems = read(text)
+    assert [each for each in map(str, problems.wrong) if problem in each], wrong(text)
+    assert problems.unsupported == []
+    with pytest.raises(ManifestError, match="is meant"):
+        problems.check(ignore_unsupported=True)
+
+
+def full(kind: str, types: ModuleType) -> Any:
+    """A value of a type of Kubernetes' official client, with all fields that it has."""
+    if found := re.fullmatch(r"list\[(.*)\]", kind):
+        return [full(found[1], types)]
+    if kind.startswith("dict"):
+        return {"a": "b"}
+    if not hasattr(types, kind):
+        return {"int": 1, "bool": True}.get(kind, "x")
+    model = getattr(types, kind)
+    return {name: full(model.openapi_types[own], types) for own, name in model.attribute_map.items()}
+
+
+@pytest.mark.parametrize("kind", [*objects.VERSIONS])
+def test_no_field_of_kubernetes_is_taken_for_another_mistyped(kind: str) -> None:
+    types = pytest.importorskip("kubernetes.client.models")
+    text = json.dumps({**full(f"V1{kind}", types), "apiVersion": objects.VERSIONS[kind], "kind": kind})
+    told = wrong(text)
+    assert kind in ("Namespace", "ServiceAccount") or told
+    assert [each for each in told if "is meant" in each] == []
+
+
+def test_no_kind_of_kubernetes_is_taken_for_another_mistyped() -> None:
+    types = pytest.importorskip("kubernetes.client.models")
+    kinds = [name[2:] for name in dir(types) if re.fullmatch("V1[A-Z][A-Za-z]+", name)]
+    own = [
+        kind
+        for kind in kinds
+        if {"api_version", "kind", "metadata"} <= getattr(types, f"V1{kind}").attribute_map.keys()
+    ]
+    assert {*objects.VERSIONS} < {*own}
+    for kind in own:
+        for version in {*objects.VERSIONS.values()}:
+            told = wrong(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}")
+            assert [each for each in told if "is meant" in each] == []
+
+
+def test_a_number_that_is_none_is_told_once() -> None:
+    text = pod_text("containers: [{name: main, image: a, ports: [{containerPort: eighty}]}]") + SERVICE.format(80)
+    told = wrong(text.replace("port: 80", "port: eighty"))
+    assert [each for each in told if "ort must be a number" in each or "is missing" in each] == [
+        "app.yaml:5: Pod web: spec.containers[0].ports[0].containerPort must be a number from 1 to 65535",
+        "app.yaml:9: Service s: spec.ports[0].port must be a number from 1 to 65535",
+    ]
+    assert len(wrong(pod_text("containers: [{name: main, image: a, ports: [{}]}]"))) == 1
+
+
+def test_a_compose_file_is_told_to_be_one() -> None:
+    assert wrong("name: shop\nservices:\n  web: {image: nginx}\nvolumes: {}\n") == [
+        "app.yaml:1: the document: this is a compose file: cove compose up runs it, cove kube generate makes manifests of it"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -66,6 +67,33 @@ def test_what_is_made_can_be_found_and_removed_and_claims_stay(engine: MemoryEng
     assert {*engine.volumes} == {"data"} and not engine.networks and not engine.containers
     present.remove(engine, "app", volumes=True)
     assert engine.empty
+
+
+def test_who_takes_its_time_to_end_is_told(
+    engine: MemoryEngine, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five containers end when that has been said, and not before."""
+    told = threading.Event()
+
+    class Slow(MemoryEngine):
+        def call(self, method: str, path: str, *more: Any, **named: Any) -> Any:
+            if path.endswith("/stop"):
+                assert told.wait(20)
+            answer = super().call(method, path, *more, **named)
+            return {"Config": answer["Body"], **answer} if path.endswith("/json") and "Body" in answer else answer
+
+    def say(text: str) -> None:
+        said.append(text)
+        told.set()
+
+    monkeypatch.setattr(present, "PATIENCE_S", 0)
+    slow = Slow()
+    names = ("a", "b", "c", "d", "e")
+    inner = ", ".join(f"{{name: {name}, image: busybox}}" for name in names)
+    up(slow, pod_text(f"terminationGracePeriodSeconds: 7\ncontainers: [{inner}]"), [])
+    present.remove(slow, "app", volumes=False, say=say)
+    assert said == ["waiting for web-a, web-b, web-c, 2 more to end (up to 7 s)"]
+    assert slow.empty
 
 
 def test_a_pods_address_is_told(engine: MemoryEngine, said: list[str]) -> None:

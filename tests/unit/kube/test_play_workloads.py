@@ -108,7 +108,7 @@ def test_a_service_is_a_name_of_the_pods_that_it_chooses() -> None:
     made = plan(deployment(2) + deployment(1, name="other", selector="{app: other}") + service("[{port: 80}]"))
     names = ["front", "front.default", "front.default.svc", "front.default.svc.cluster.local"]
     assert [aliases(each) for each in made.pods] == [names, names, []]
-    assert made.pods[0].pause["Entrypoint"] == ["sh", "-c", "exec sleep infinity"]
+    assert made.pods[0].pause["Entrypoint"] == ["sh", "-c", "trap 'exit 0' TERM\nsleep infinity & wait"]
 
 
 def test_an_empty_namespace_is_the_default_one() -> None:
@@ -120,7 +120,9 @@ def test_another_port_is_led_to_its_target_in_the_pod() -> None:
     made = plan(
         deployment(1, ", ports: [{name: http, containerPort: 8080}]") + service("[{port: 80, targetPort: http}]")
     )
-    assert made.pods[0].pause["Entrypoint"][2] == "nc -ll -p 80 -e nc 127.0.0.1 8080 &\nexec sleep infinity"
+    assert made.pods[0].pause["Entrypoint"][2] == (
+        "trap 'exit 0' TERM\nnc -ll -p 80 -e nc 127.0.0.1 8080 &\nsleep infinity & wait"
+    )
     headless = plan(deployment() + service("[{port: 80, targetPort: 8080}]", "clusterIP: None"))
     assert "nc" not in headless.pods[0].pause["Entrypoint"][2]
 

@@ -21,6 +21,8 @@ _HANDLED = {
     "platform", "ports", "privileged", "pull_policy", "read_only", "restart", "scale", "secrets", "security_opt", "shm_size",
     "stdin_open", "stop_grace_period", "sysctls", "tmpfs", "tty", "user", "volumes", "working_dir",
 }  # fmt: skip
+_STARTER = ("cove/starter", "cove/starter:latest")
+"""The image that each machine has, and no registry."""
 _HERE_ALONE = {"attach", "develop", "env_file", "extends", "label_file", "profiles"}
 """What says how compose is to work, and nothing of the container; or what is in other keys already."""
 _DEPLOY = {"endpoint_mode", "labels", "mode", "placement", "replicas", "resources", "restart_policy"}
@@ -120,7 +122,7 @@ class _Reader:
         self._deploy: Mapping[str, Any] = service.get("deploy") or {}
         image = service.get("image") or ""
         # An image without a name is called by compose after its project, whatever the application is called in the cluster.
-        self._made = Workload(names[key], image or f"{project}-{key}", built="build" in service)
+        self._made = Workload(names[key], image or f"{project}-{key}", built="build" in service or image in _STARTER)
 
     def read(self, *, ends: bool) -> Workload:
         made, service = self._made, self._service
@@ -325,10 +327,7 @@ class _Reader:
 
     def _tell_the_rest(self) -> None:
         if self._made.built:
-            text = (
-                f"image {self._made.image} is built here: a cluster gets it of a registry (cove kube deploy --registry)"
-            )
-            self._application.notes.append(Note(self._key, text, lost=False))
+            self._application.notes.append(settings.made_here(self._key, self._made.image))
         for key in sorted(self._service.keys() - _HANDLED - _HERE_ALONE):
             if self._service[key] not in (None, [], {}, "", False) and not key.startswith("x-"):
                 self._lose(key)

@@ -139,6 +139,8 @@ class _Reader:
     def read(self, replicas: int) -> Workload:
         made, host = self._made, self._host
         made.replicas = replicas
+        if made.built:
+            self._application.notes.append(settings.made_here(self._key, made.image))
         if made.name != self._key:
             self._lose(f"its name: it is {made.name} in Kubernetes, also to those who speak to it")
         self._words()

@@ -8,11 +8,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cove.kube.generate import terms
-from cove.kube.generate.model import Health, Workload
+from cove.kube.generate.model import Health, Note, Workload
 
 NUMBERS = f"Kubernetes takes numbers only, up to {terms.MOST_IDENTITY}"
 Lose = Callable[[str], None]
 """Told what of the workload cannot be carried."""
+
+
+def made_here(key: str, image: str) -> Note:
+    """Of a workload whose image no registry has."""
+    return Note(
+        key, f"image {image} is here alone: a cluster gets it of a registry (cove kube deploy --registry)", lost=False
+    )
 
 
 def plain(

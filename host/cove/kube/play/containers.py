@@ -55,7 +55,7 @@ class Security:
 def read_ports(container: Fields, made: Ports, *, host_network: bool) -> None:
     for port in container.each("ports"):
         number = port.number("containerPort", 0, 1, 65535)
-        if not number:
+        if not port.has("containerPort"):
             port.wrong(f"{port.path}.containerPort is missing")
         protocol = port.one_of("protocol", PROTOCOLS, "TCP").lower()
         if name := port.text("name"):

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 
 from cove.kube.play.documents import Node
 from cove.kube.play.problems import Place, Problems
+
+ALIKE = 0.85
+"""How much of two names is the same, of 1, when one is taken for the other mistyped.
+No field that Kubernetes has and nobody reads here is so near to one that is read."""
+LONGEST_NAME = 64
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Which of `known` is mistyped as `name`; "" for none."""
+    if len(name) > LONGEST_NAME:
+        return ""
+    spelled = {each.lower(): each for each in sorted(known)}
+    found = difflib.get_close_matches(name.lower(), spelled, 1, ALIKE)
+    return spelled[found[0]] if found else ""
 
 
 class Reading:
@@ -24,7 +39,11 @@ class Reading:
         """Name the fields that nobody has read."""
         for fields in self._open:
             for name, node in fields.unread():
-                self.problems.cannot(node.place, f"{fields.about}: {fields.below(name)} is not supported")
+                if wanted := fields.meant(name):
+                    # Never left out: what the user has said there would not be so.
+                    fields.wrong(f"there is no {fields.below(name)}: {wanted} is meant?", node.place)
+                else:
+                    fields.cannot(f"{fields.below(name)} is not supported", node.place)
         self._open.clear()
 
 
@@ -59,6 +78,10 @@ class Fields:
         return (
             (name, node) for name, node in self._values.items() if name not in self._read and node.value is not None
         )
+
+    def meant(self, name: str) -> str:
+        """The field that is known here and mistyped as `name`; "" for none."""
+        return meant(name, self._read)
 
     def ignore(self, *names: str) -> None:
         """Fields without a meaning for one engine that is there already."""

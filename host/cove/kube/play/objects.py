@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cove.kube.play import pods, services, storage
 from cove.kube.play.documents import Node
-from cove.kube.play.fields import Fields, Reading
+from cove.kube.play.fields import Fields, Reading, meant
 from cove.kube.play.plan import FILE, PLAY, Job, Plan, Pod, Published
 from cove.kube.play.pods import Template, World
 from cove.kube.play.problems import ManifestError, Problems
@@ -83,6 +83,10 @@ def plan(
 def _objects(documents: Iterable[Node], reading: Reading) -> Iterable[Object]:
     for node in documents:
         fields = reading.fields(node, "the document")
+        if fields.has("services") and not fields.has("apiVersion"):
+            fields.ignore(*fields.names())
+            fields.wrong("this is a compose file: cove compose up runs it, cove kube generate makes manifests of it")
+            continue
         kind, version = fields.text("kind", needed=True), fields.text("apiVersion", needed=True)
         if kind == "List" and version == "v1":
             fields.ignore("metadata")
@@ -100,10 +104,20 @@ def _objects(documents: Iterable[Node], reading: Reading) -> Iterable[Object]:
             fields.ignore(*fields.names())
             metadata.ignore(*metadata.names())
             if kind and version:
+                if wanted := _mistyped(kind, version):
+                    fields.wrong(f"there is no {kind} of {version}: {wanted} is meant?")
+                    continue
                 other = f" (of {VERSIONS[kind]} it is)" if kind in VERSIONS else ""
                 fields.cannot(f"{kind} of {version} is not supported{other}")
             continue
         yield Object(kind, name, metadata.text("namespace") or "default", *_metadata(metadata), fields)
+
+
+def _mistyped(kind: str, version: str) -> str:
+    """The kind that is meant; "" for none. PersistentVolume and its list are no mistyped PersistentVolumeClaim."""
+    one = kind.removesuffix("List")
+    wanted = meant(one, VERSIONS)
+    return "" if one in wanted or wanted in one or VERSIONS[wanted] != version else wanted
 
 
 def _metadata(fields: Fields) -> tuple[dict[str, str], dict[str, str]]:

@@ -112,7 +112,8 @@ def read(name: str, template: Template, world: World) -> Pod:
         "User": "0:0",
         "Entrypoint": ["sh", "-c", _script(reach.forwards)],
         "Labels": {**labels, ROLE: "pod"},
-        "StopSignal": "SIGKILL",  # it has nothing to end, and as PID 1 it would not hear of another
+        "StopSignal": "SIGTERM",  # not the image's SIGKILL, by which it would look like out of memory
+        "StopTimeout": 2,
         "Healthcheck": probes.of_pod(asked) or {"Test": ["NONE"]},
         "HostConfig": {
             "NetworkMode": "host" if host_network else world.network,
@@ -204,4 +205,5 @@ def publish(pod: Pod) -> None:
 
 def _script(forwards: Mapping[int, int]) -> str:
     lines = [f"nc -ll -p {port} -e nc 127.0.0.1 {target} &" for port, target in sorted(forwards.items())]
-    return "\n".join([*lines, "exec sleep infinity"])
+    # As PID 1 it hears of signals that it has asked for alone; sleep would not.
+    return "\n".join(["trap 'exit 0' TERM", *lines, "sleep infinity & wait"])

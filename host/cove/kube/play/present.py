@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -12,6 +12,11 @@ from cove.kube.play.engine import Engine, Refused
 from cove.kube.play.plan import CLAIM, FILE, PLAY, POD, ROLE
 
 AT_ONCE = 16
+PATIENCE_S = 2.0
+"""What takes longer to end is told."""
+MOST_TOLD = 3
+ENGINES_S = 10
+"""What a container has that does not say how long it may take to end."""
 T = TypeVar("T")
 
 
@@ -59,13 +64,15 @@ def _made(container: dict[str, Any]) -> bool:
     return bool(pod) and (name == pod if container["Labels"].get(ROLE) == "pod" else name.startswith(f"{pod}-"))
 
 
-def remove(engine: Engine, play: str, *, volumes: bool, gently: bool = True) -> Removed:
+def remove(
+    engine: Engine, play: str, *, volumes: bool, gently: bool = True, say: Callable[[str], None] = lambda text: None
+) -> Removed:
     """All that a play has made; its claims only with `volumes`. `gently`: containers get their time to end."""
     found, removed = look(engine, play), Removed()
     inner = [each for each in found.containers if each["Labels"].get(ROLE) != "pod"]
     outer = [each for each in found.containers if each["Labels"].get(ROLE) == "pod"]
     if gently:
-        each_at_once(engine, inner, lambda one, each: _tolerant(one, "POST", f"/containers/{each['Id']}/stop"))
+        each_at_once(engine, inner, _stop, lambda waiting: say(_waited_for(engine, waiting)))
     for some in (inner, outer):
         each_at_once(engine, some, _delete)
         removed.containers += [_name(each) for each in some]
@@ -79,14 +86,41 @@ def remove(engine: Engine, play: str, *, volumes: bool, gently: bool = True) -> 
     return removed
 
 
-def each_at_once(engine: Engine, some: Iterable[T], act: Callable[[Engine, T], object]) -> None:
-    """Do it to all of them at the same time: each may take as long as a container takes to end."""
+def each_at_once(
+    engine: Engine,
+    some: Iterable[T],
+    act: Callable[[Engine, T], object],
+    tell: Callable[[list[T]], None] = lambda waiting: None,
+) -> None:
+    """Do it to all of them at the same time: each may take as long as a container takes to end. `tell` hears of those that do."""
     waiting = list(some)
     if not waiting:
         return
     with ThreadPoolExecutor(min(len(waiting), AT_ONCE)) as pool:
-        for done in [pool.submit(act, engine.another(), one) for one in waiting]:
+        asked = {pool.submit(act, engine.another(), one): one for one in waiting}
+        _, going_on = wait(asked, PATIENCE_S)
+        if going_on:
+            tell([one for done, one in asked.items() if done in going_on])
+        for done in asked:
             done.result()
+
+
+def _stop(engine: Engine, container: dict[str, Any]) -> None:
+    _tolerant(engine, "POST", f"/containers/{container['Id']}/stop")
+
+
+def _waited_for(engine: Engine, containers: list[dict[str, Any]]) -> str:
+    names, limits = [_name(each) for each in containers], [_time_to_end(engine, each) for each in containers]
+    others = [f"{len(names) - MOST_TOLD} more"] if len(names) > MOST_TOLD else []
+    return f"waiting for {', '.join([*names[:MOST_TOLD], *others])} to end (up to {max(limits)} s)"
+
+
+def _time_to_end(engine: Engine, container: dict[str, Any]) -> int:
+    try:
+        limit = engine.call("GET", f"/containers/{container['Id']}/json")["Config"].get("StopTimeout")
+    except Refused:  # it has ended, and was removed
+        return 0
+    return ENGINES_S if limit is None else int(limit)
 
 
 def _delete(engine: Engine, container: dict[str, Any]) -> None:

@@ -63,4 +63,4 @@ class Problems:
             return
         only_unsupported = not self.wrong
         hint = "leave it out, or play the rest without it: --ignore-unsupported" if only_unsupported else ""
-        raise ManifestError("nothing was started:\n" + "\n".join(map(str, told)), hint)
+        raise ManifestError("\n      ".join(["nothing was started:", *map(str, told)]), hint)

@@ -76,7 +76,7 @@ def _port(fields: Fields, service: Fields) -> Port:
     fields.ignore("name", "appProtocol")
     protocol = fields.one_of("protocol", PROTOCOLS, "TCP")
     port = fields.number("port", 0, 1, 65535)
-    if not port:
+    if not fields.has("port"):
         fields.wrong(f"{fields.path}.port is missing")
     node = fields.take("targetPort")
     target = node.value if node else port
