@@ -178,6 +178,9 @@ def test_an_engine_of_ours_comes_to_a_host_and_goes(laptop: Laptop, far: RemoteH
     assert f"the connection to root@{far.address} is lost since" in told
     assert laptop.status()["state"] == "unreachable"
     assert page(18471) == ""
+    assert "cannot be reached" in laptop.refused(
+        "machine", "stop", "far"
+    )  # which is no reason to turn anybody away later
     far.restore()
     assert "first" in laptop.comes_back("-m", "far", "ps")
     assert page(18471) == "first\n"

@@ -241,7 +241,7 @@ class Service:
         return True
 
     def _place(self) -> Place:
-        if self._paths.remote.exists():
+        if self._is_elsewhere:
             from cove.agent import far  # no VM needs it, nor it a VM
 
             return far.place(self._paths)
@@ -680,10 +680,22 @@ class Service:
         if self._stopping is None or (self._stopping.done() and self._stopping.exception() is not None):
             self._forced.clear()
             self._stopping = self._loop.create_task(self._end())
+            self._stopping.add_done_callback(self._stays)
             self._state_changed()
         if forced:
             self._forced.set()
         await self._follow(self._stopping, send)
+
+    def _stays(self, stopping: asyncio.Task[None]) -> None:
+        """What runs on another computer could not be stopped, which may be out of reach: it goes on, and so does this."""
+        if (
+            self._stopping is stopping
+            and self._is_elsewhere
+            and self._state == "running"
+            and not _has_succeeded(stopping)
+        ):
+            self._stopping = None
+            self._state_changed()
 
     def end(self) -> None:
         """Stop the VM in order and end, unless that is under way: the system or somebody ends this process. One that is suspended stays
@@ -693,7 +705,7 @@ class Service:
             self._unasked_stop = self._loop.create_task(self._stop_unasked())
 
     async def _stop_unasked(self) -> None:
-        if self._paths.remote.exists():
+        if self._is_elsewhere:
             if self._stopping is not None:  # somebody stops it: the connection is not to end under that
                 await asyncio.wait([self._stopping], timeout=TAKING_OVER_S)
             if self._stopping is None or not _has_succeeded(self._stopping):
@@ -711,35 +723,44 @@ class Service:
         self._ending = True
         if self._state == "starting":
             await self._end_start()
-        self._listeners.remove_docker()
+        self._turn_docker_away()
         if self._state == "running" and self._vm is not None:
-            self._docker.close()
             await self._vm.leave()
         else:
             self._wanted.set()
 
     async def _end(self) -> None:
         """End the VM, whatever its state: in order when its engine answers. Raises `CoveError`."""
-        adoptable = (
-            self._vm_is_left() and not self._paths.remote.exists()
-        )  # an engine there is ended without being had first
+        adoptable = self._vm_is_left() and not self._is_elsewhere  # an engine there is ended without being had first
         if self._state == "resting" and adoptable and not self._forced.is_set():
             self._begin()  # an earlier start waited for its engine in vain, which may answer by now
         elif self._state != "running":
             self._ending = True
         if self._state == "starting":
             await self._end_start()
-        self._listeners.remove_docker()
         if self._state == "running" and self._vm is not None and self._outcome.result() is None:
-            self._docker.close()
-            await self._vm.stop(self._report, self._forced)
+            if self._is_elsewhere:  # whence a stop may fail, and then clients go on
+                await self._vm.stop(self._report, self._forced)
+                self._turn_docker_away()
+            else:
+                self._turn_docker_away()
+                await self._vm.stop(self._report, self._forced)
             return
+        self._listeners.remove_docker()
         self._ending = True
         try:
             await self._place().stop_left(self._report, self._forced)
             runstate.forget(self._paths)
         finally:
             self._wanted.set()
+
+    def _turn_docker_away(self) -> None:
+        self._listeners.remove_docker()
+        self._docker.close()
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        return self._paths.remote.exists()
 
     async def _end_start(self) -> None:
         """See to it that a start ends soon, in whichever way."""
