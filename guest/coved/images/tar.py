@@ -26,6 +26,7 @@ REGULAR, HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = "0
 _TYPES = frozenset({REGULAR, HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO})
 
 # In Go's words, as dockerd has them, before our own.
+_TOO_EARLY = "unexpected EOF: the archive ends too early"
 _NO_ARCHIVE = "archive/tar: invalid tar header: this is not a tar archive, or it is damaged"
 
 
@@ -50,10 +51,14 @@ class Entry:
 
 
 class TarReader:
-    """Iterate for the entries; ``read`` gives the content of the entry that the iteration is at."""
+    """Iterate for the entries; ``read`` gives the content of the entry that the iteration is at.
 
-    def __init__(self, source: Source) -> None:
+    ``ends_anyhow``: it may end in what fills an entry's last block, as Go's reader takes it, and so dockerd.
+    """
+
+    def __init__(self, source: Source, *, ends_anyhow: bool = False) -> None:
         self._source = source
+        self._ends_anyhow = ends_anyhow
         self._left = 0
         self._padding = 0
         self._globals: dict[str, bytes] = {}
@@ -161,14 +166,15 @@ class TarReader:
         return content
 
     def _skip(self) -> bool:
-        """To the next header. False when the stream ends in what fills the entry's last block: docker's client writes none after the
-        Dockerfile from outside a context, and Go's reader, which dockerd has, takes that for the end."""
+        """To the next header. Whether there may be one."""
         while self.read(BLOCK * 512):
             pass
         while self._padding:
             chunk = self._source.read(self._padding)
-            if not chunk:
+            if not chunk and self._ends_anyhow:
                 return False
+            if not chunk:
+                raise BadArchive(_TOO_EARLY)
             self._padding -= len(chunk)
         return True
 
@@ -182,7 +188,7 @@ class TarReader:
         while len(data) < size:
             chunk = self._source.read(size - len(data))
             if not chunk:
-                raise BadArchive("unexpected EOF: the archive ends too early" if self._begun else _NO_ARCHIVE)
+                raise BadArchive(_TOO_EARLY if self._begun else _NO_ARCHIVE)
             data += chunk
         return data
 

@@ -68,6 +68,8 @@ class _Roots(Extractor):
 def _unpack(source: Source, folder: Path) -> None:
     fd = os.open(folder, _DIRECTORY)
     try:
-        _Roots(fd, whiteouts=False).extract(TarReader(DecompressedStream(PeekedStream(source))))
+        # After a Dockerfile from outside the context docker's client does not fill the last block.
+        archive = TarReader(DecompressedStream(PeekedStream(source)), ends_anyhow=True)
+        _Roots(fd, whiteouts=False).extract(archive)
     finally:
         os.close(fd)
