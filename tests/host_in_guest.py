@@ -13,6 +13,7 @@ import cove
 HOSTS = (
     "__init__.py",
     "errors.py",
+    "plain.py",
     "transport/__init__.py",
     "transport/base.py",
     "transport/serial.py",
