@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
 from cove.agent.link import Link
@@ -389,19 +389,14 @@ class Far(Place):
 
     def clock_jumped(self) -> None:
         self._network_changed()
+        super().clock_jumped()
 
     def seen(self) -> None:
         self.nudge()
+        super().seen()
 
     def tell_of_trouble(self, changed: Callable[[], None]) -> None:
         self._told = changed
-
-    @property
-    def lost_ports(self) -> Mapping[str, str]:
-        return {}
-
-    async def retake_ports(self) -> None:
-        pass
 
     def status(self) -> dict[str, Any]:
         shown: dict[str, Any] = self.remote.shown() | self._shown()

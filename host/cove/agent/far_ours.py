@@ -9,7 +9,6 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Mapping
 from typing import Any
 
 from cove.agent.far import Far
@@ -204,24 +203,6 @@ class Ours(Far):
     async def _stop_engine(self, connection: Connection, report: Report, *, hurried: bool) -> None:
         report(Event("stop", f"stopping containers and the engine on {self.remote.address}"))
         await abandonable(self.engine(connection).stop, hurried=hurried)  # which lets go of its ports by the link
-
-    def clock_jumped(self) -> None:
-        super().clock_jumped()
-        if self.link is not None:
-            self.link.tell_time()
-
-    def seen(self) -> None:
-        super().seen()
-        if self.link is not None:
-            self.link.seen()
-
-    @property
-    def lost_ports(self) -> Mapping[str, str]:
-        return self.link.lost_ports if self.link is not None else {}
-
-    async def retake_ports(self) -> None:
-        if self.link is not None:
-            await self.link.retake_ports()
 
     def _shown(self) -> dict[str, Any]:
         shown: dict[str, Any] = {"instance": self.remote.instance}

@@ -86,26 +86,29 @@ class Place(ABC):
     async def go_on(self) -> None:
         """For somebody who wants it now: see to it that it is not held up by what may be over. Raises `CoveError`."""
 
-    @abstractmethod
     def clock_jumped(self) -> None:
         """This computer's clock has, as when it wakes; it may have woken up elsewhere."""
+        if self.link is not None:
+            self.link.tell_time()
 
-    @abstractmethod
     def seen(self) -> None:
         """A client has come: what nothing tells of is looked at."""
+        if self.link is not None:
+            self.link.seen()
 
     @abstractmethod
     def tell_of_trouble(self, changed: Callable[[], None]) -> None:
         """From here on `changed` is called when `status` has something else to tell of what is in the way."""
 
     @property
-    @abstractmethod
     def lost_ports(self) -> Mapping[str, str]:
         """Published ports that others have: "127.0.0.1:8080/tcp", and who."""
+        return self.link.lost_ports if self.link is not None else {}
 
-    @abstractmethod
     async def retake_ports(self) -> None:
         """Take those that are free by now."""
+        if self.link is not None:
+            await self.link.retake_ports()
 
     @abstractmethod
     def status(self) -> dict[str, Any]:

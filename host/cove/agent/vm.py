@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -774,22 +774,9 @@ class Vm(Place):
             if self._driver.disk_is_full():
                 await self._went_on.wait()
 
-    def clock_jumped(self) -> None:
-        if self.link is not None:
-            self.link.tell_time()
-
     def seen(self) -> None:
         self._cut_logs()
-        if self.link is not None:
-            self.link.seen()
-
-    @property
-    def lost_ports(self) -> Mapping[str, str]:
-        return self.link.lost_ports if self.link is not None else {}
-
-    async def retake_ports(self) -> None:
-        if self.link is not None:
-            await self.link.retake_ports()
+        super().seen()
 
     def _cut_logs(self) -> None:
         """Keep the guest from filling this computer's disk with what it says. To be called now and then."""
